@@ -1,0 +1,71 @@
+"""Argument checks and the one weight initialisation that all mechanisms share."""
+
+import difflib
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+
+def check_at_least_one(name: str, value: int) -> None:
+    """Raise ValueError unless `value` is an integer of 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be an integer of 1 or more, got {value!r}")
+
+
+def check_hidden_channels(channels: int, reduction: int) -> int:
+    """Return the bottleneck's width, channels // reduction; raise ValueError where it is zero."""
+    check_at_least_one("channels", channels)
+    check_at_least_one("reduction", reduction)
+    hidden = channels // reduction
+    if hidden < 1:
+        raise ValueError(
+            f"reduction={reduction} leaves no hidden channel (channels={channels}, channels // reduction = 0); "
+            f"allowed here: 1 to {channels}"
+        )
+    return hidden
+
+
+def check_kernel_size(kernel_size: int) -> None:
+    """Raise ValueError unless `kernel_size` is odd: an even window has no centre to pad around."""
+    check_at_least_one("kernel_size", kernel_size)
+    if kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size must be odd (1, 3, 5, 7, ...), got {kernel_size}")
+
+
+def check_groups(groups: int, channels: int, hidden: int) -> None:
+    """Raise ValueError unless `groups` divides both widths of a grouped bottleneck."""
+    check_at_least_one("groups", groups)
+    if channels % groups or hidden % groups:
+        allowed = [g for g in range(1, hidden + 1) if channels % g == 0 and hidden % g == 0]
+        raise ValueError(
+            f"groups={groups} must divide both channels={channels} and channels // reduction = {hidden}; "
+            f"allowed here: {allowed}"
+        )
+
+
+def check_input(x: Tensor, channels: int) -> None:
+    """Raise ValueError unless `x` is (N, channels, H, W)."""
+    if x.ndim != 4 or x.shape[1] != channels:
+        raise ValueError(f"expected an input of shape (N, {channels}, H, W), got {tuple(x.shape)}")
+
+
+def unknown_name(what: str, name: object, allowed: Iterable[str]) -> ValueError:
+    """The error for an unknown `name`: it lists all allowed names, the nearest first."""
+
+    def distance(candidate: str) -> float:
+        return -difflib.SequenceMatcher(None, str(name).lower(), candidate).ratio()
+
+    return ValueError(f"unknown {what} {name!r}; allowed, nearest first: {', '.join(sorted(allowed, key=distance))}")
+
+
+def init_convs(module: nn.Module) -> None:
+    """Kaiming (fan out) for convolutions, zeros for their biases.
+
+    Linear and BatchNorm keep PyTorch's defaults. All mechanisms start alike, so that a comparison is about the
+    mechanism. (Official code differs here and there: BAM's and CBAM's leave convolutions at PyTorch's default.)
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

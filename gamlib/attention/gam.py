@@ -1,0 +1,117 @@
+"""Global Attention Mechanism (Liu, Shao, Hoffmann: "Global Attention Mechanism", 2021, arXiv:2112.05561)."""
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import channel_shuffle
+
+from gamlib.attention._checks import (
+    check_groups,
+    check_hidden_channels,
+    check_input,
+    check_kernel_size,
+    init_convs,
+    unknown_name,
+)
+
+
+class GAMChannelGate(nn.Module):
+    """Mc: the same two-layer MLP over the channels of every pixel, nothing pooled (Figure 2)."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, channels),
+        )
+        self.sigmoid = nn.Sigmoid()
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        x = x.permute(0, 2, 3, 1)  # (N, H, W, C): the "3-D permutation"; Linear works on the last dimension
+        x = self.mlp(x)
+        x = x.permute(0, 3, 1, 2)  # (N, C, H, W)
+        return self.sigmoid(x)
+
+
+class GAMSpatialGate(nn.Module):
+    """Ms: two 7x7 convolutions through C // r channels, nothing pooled: a window of 13 x 13 (Figure 3).
+
+    The code that circulates puts biases on both convolutions and a BatchNorm behind the second; the parameter
+    counts of the paper have room for neither.
+    """
+
+    def __init__(self, channels: int, hidden: int, kernel_size: int, groups: int, shuffle: str | None) -> None:
+        super().__init__()
+        padding = kernel_size // 2
+        self.groups = groups
+        self.shuffle = shuffle
+        self.conv1 = nn.Conv2d(channels, hidden, kernel_size, padding=padding, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(hidden)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(hidden, channels, kernel_size, padding=padding, groups=groups, bias=False)
+        self.sigmoid = nn.Sigmoid()
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        x = self.relu(self.bn(self.conv1(x)))  # (N, C // r, H, W)
+        if self.groups > 1 and self.shuffle == "between":
+            x = channel_shuffle(x, self.groups)
+        x = self.conv2(x)  # (N, C, H, W)
+        if self.groups > 1 and self.shuffle == "after":
+            x = channel_shuffle(x, self.groups)
+        return self.sigmoid(x)
+
+
+class GAM(nn.Module):
+    """Global Attention Mechanism: x * Mc(x), then times Ms of that (equations 1 and 2).
+
+    Args:
+        channels: C of the input (N, C, H, W), 1 or more.
+        reduction: r; both gates have C // r hidden channels, which must leave at least one.
+        kernel_size: side of both spatial convolutions, odd.
+        groups: groups of both spatial convolutions (the paper's "gc" has 4); must divide C and C // r. The MLP stays
+            dense.
+        shuffle: where the channels are shuffled when groups > 1: "between" the two convolutions, "after" them (what
+            the circulating code does, which leaves most gates blind to the channel that they scale), or None. The
+            paper names a shuffle, not its place.
+        channel: whether the channel gate is there; without it, the paper's "sp".
+        spatial: whether the spatial gate is there; without it, the paper's "ch".
+
+    Shape: (N, C, H, W) -> (N, C, H, W); both gates are (N, C, H, W).
+
+    Raises:
+        ValueError: at construction for a bad argument; in forward for an input that is not (N, channels, H, W).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 16,
+        kernel_size: int = 7,
+        groups: int = 1,
+        shuffle: Literal["between", "after"] | None = "between",
+        channel: bool = True,
+        spatial: bool = True,
+    ) -> None:
+        super().__init__()
+        hidden = check_hidden_channels(channels, reduction)
+        check_kernel_size(kernel_size)
+        check_groups(groups, channels, hidden)
+        if shuffle not in ("between", "after", None):
+            raise unknown_name("shuffle", shuffle, ["between", "after", "None"])
+        if not (channel or spatial):
+            raise ValueError("channel=False and spatial=False leave no gate; allowed: at least one of them True")
+        self.channels = channels
+        self.channel_gate = GAMChannelGate(channels, hidden) if channel else None
+        self.spatial_gate = GAMSpatialGate(channels, hidden, kernel_size, groups, shuffle) if spatial else None
+        init_convs(self)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        check_input(x, self.channels)
+        if self.channel_gate is not None:
+            x = x * self.channel_gate(x)
+        if self.spatial_gate is not None:
+            x = x * self.spatial_gate(x)
+        return x

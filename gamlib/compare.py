@@ -1,0 +1,101 @@
+"""Trains several attentions, with several seeds, under one recipe, and sets them side by side."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from gamlib import results
+from gamlib.attention import full_options, list_attention
+from gamlib.data import Dataset, puzzles
+from gamlib.models import create_model
+from gamlib.results import Result
+from gamlib.training import Recipe, fit
+
+
+def compare(
+    datasets: Sequence[Dataset],
+    model: str,
+    attentions: Sequence[str],
+    seeds: Sequence[int],
+    recipe: Recipe,
+    out: Path,
+    reduction: int | None = None,
+) -> list[Result]:
+    """Train `model` with each attention and each seed on each data set; unfinished runs go on, finished ones are read.
+
+    A seed decides the backbone's weights, the attention's, and the order of the images, so that networks of one seed
+    start from one backbone.
+
+    Args:
+        datasets: from `gamlib.data.load`.
+        model: a name of `list_models()`.
+        attentions: names: "none", those of `list_attention()`, "abn".
+        seeds: one run each.
+        recipe: for all runs.
+        out: folder; gets a folder for each run, compare.json and compare.png, both renewed after each run.
+        reduction: r of the mechanisms that have one; None leaves each its own default.
+
+    Raises:
+        ValueError: for an unknown name or a bad value, before anything is trained.
+    """
+    check_networks(datasets, model, attentions, reduction)
+    out.mkdir(parents=True, exist_ok=True)
+    runs = []
+    for data in datasets:
+        for seed in seeds:
+            for attention in attentions:
+                torch.manual_seed(seed)
+                network = create_model(model, attention, reduction_options(attention, reduction), data.num_classes)
+                runs.append(fit(network, data, recipe, seed, out / data.name / f"{attention}-seed{seed}"))
+                results.save(runs, out / "compare.json")
+                draw(runs).savefig(out / "compare.png", dpi=150)
+    return runs
+
+
+def check_networks(datasets: Sequence[Dataset], model: str, attentions: Sequence[str], reduction: int | None) -> None:
+    """Build every network once on the meta device; raises create_model's ValueError for the first that can't be."""
+    for data in datasets:
+        for attention in attentions:
+            with torch.device("meta"):
+                create_model(model, attention, reduction_options(attention, reduction), data.num_classes)
+
+
+def reduction_options(attention: str, reduction: int | None) -> dict[str, int]:
+    """{"reduction": r} for a mechanism that has one."""
+    has_one = attention in list_attention() and "reduction" in full_options(attention, {})
+    return {"reduction": reduction} if has_one and reduction is not None else {}
+
+
+def draw(runs: Sequence[Result]):
+    """A figure of test error by epoch: a panel for each data set, a line for each run, a colour for each attention.
+
+    The dashed line of a puzzle is the least error that is possible without its cue.
+    """
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(run.data for run in runs))
+    labels = list(dict.fromkeys(run.label for run in runs))
+    colours = dict(zip(labels, _endless(sns.color_palette("colorblind")), strict=False))
+    figure = Figure(figsize=(5.5 * len(names), 4), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        told = set()
+        for run in (run for run in runs if run.data == name):
+            epochs = [entry["epoch"] for entry in run.curves]
+            errors = [entry["test_top1_error"] for entry in run.curves]
+            label = None if run.label in told else run.label
+            told.add(run.label)
+            axes.plot(epochs, errors, color=colours[run.label], label=label, marker=".")
+        if name.startswith("puzzles-"):
+            error = 100 * (1 - puzzles.ceiling(name.removeprefix("puzzles-")))
+            axes.axhline(error, color="grey", linestyle="--", label="best without the cue")
+        axes.set(title=name, xlabel="epoch", ylabel="test top-1 error (%)", ylim=(0, 100))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def _endless(palette: Sequence) -> Iterator:
+    while True:
+        yield from palette

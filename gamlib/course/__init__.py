@@ -1,0 +1,1 @@
+"""What the notebooks' set-up and exercises use."""

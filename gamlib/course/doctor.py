@@ -1,0 +1,107 @@
+"""Looks at this machine and says, line by line, what is fine and what to do about the rest."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gamlib._device import best_device, device_name, has_bf16
+from gamlib.data import DataError, cifar100, data_root
+
+NEEDED = ("torchvision", "numpy", "matplotlib", "seaborn", "tqdm", "safetensors", "jaxtyping")
+FREE_GB = 2  # CIFAR-100 with its archive, and some runs
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `advice` is empty where all is well."""
+
+    subject: str
+    found: str
+    advice: str = ""
+    needed: bool = True  # False: the course works without it
+
+    def __str__(self) -> str:
+        mark = "OK" if not self.advice else "FIX" if self.needed else "NOTE"
+        line = f"{mark:<5}{self.subject:<11}{self.found}"
+        return (
+            line if not self.advice else f"{line}\n" + "\n".join(f"{'':16}{part}" for part in self.advice.split("\n"))
+        )
+
+
+def examine(root: str | Path | None = None) -> list[Finding]:
+    """All findings about this machine.
+
+    Args:
+        root: the data root to look into (see `gamlib.data.data_root`).
+    """
+    return [_python(), _torch(), _packages(), _device(), _threads(), _cifar100(root), _disk(root)]
+
+
+def _python() -> Finding:
+    fine = sys.version_info >= (3, 10)
+    return Finding(
+        "Python", f"{platform.python_version()}, {sys.executable}", "" if fine else "install Python 3.10 or newer"
+    )
+
+
+def _torch() -> Finding:
+    major, minor = (int(part) for part in torch.__version__.split(".")[:2])
+    fine = (major, minor) >= (2, 6)
+    return Finding("torch", torch.__version__, "" if fine else "pip install --upgrade torch torchvision (2.6 or newer)")
+
+
+def _packages() -> Finding:
+    found, missing = [], []
+    for name in NEEDED:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    return Finding("packages", ", ".join(found), f"pip install {' '.join(missing)}" if missing else "")
+
+
+def _device() -> Finding:
+    device = best_device()
+    precision = "bfloat16" if has_bf16(device) else "float32"
+    advice = (
+        ""
+        if device.type == "cuda"
+        else "no GPU: notebooks 00 to 09 are made for that; on Colab: Runtime, Change runtime type, GPU"
+    )
+    return Finding("device", f"{device.type}: {device_name(device)}; trains in {precision}", advice, needed=False)
+
+
+def _threads() -> Finding:
+    threads, cores = (
+        torch.get_num_threads(),
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    )
+    advice = "" if threads <= cores else f"more threads than cores: set OMP_NUM_THREADS={cores}"
+    return Finding("threads", f"{threads} of {cores} cores", advice)
+
+
+def _cifar100(root: str | Path | None) -> Finding:
+    try:
+        for split in ("train", "test"):
+            cifar100.load(split, root)
+    except DataError as error:
+        found, _, advice = str(error).partition("\n")
+        return Finding("CIFAR-100", found, advice or "see above", needed=False)
+    return Finding("CIFAR-100", f"{data_root(root) / cifar100.FOLDER}, md5s match")
+
+
+def _disk(root: str | Path | None) -> Finding:
+    folder = data_root(root)
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 1e9
+    advice = (
+        "" if free >= FREE_GB else f"less than {FREE_GB} GB: free some, or set GAMLIB_DATA to a folder on another disk"
+    )
+    return Finding("disk", f"{free:.0f} GB free in {folder}", advice)

@@ -1,0 +1,121 @@
+"""The networks, built by torchvision first and given attention afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from gamlib.attention import BAM, full_options, list_attention
+from gamlib.attention._checks import check_at_least_one, unknown_name
+
+__all__ = ["create_model", "insert_attention", "list_models"]
+
+# Each network's stems; the first is its own.
+STEMS = {
+    "resnet18": ("imagenet", "cifar", "wmp"),
+    "resnet50": ("imagenet", "cifar", "wmp"),
+    "mobilenet_v2": ("imagenet",),
+    "resnet20": ("cifar",),
+    "probe": ("puzzles",),
+}
+# ABN splits a ResNet before its last stage, so it needs two.
+ABN_BACKBONES = ("resnet18", "resnet50", "resnet20")
+
+
+def list_models() -> list[str]:
+    """Names of the networks that `create_model` builds."""
+    return list(STEMS)
+
+
+def create_model(
+    name: str,
+    attention: str | Callable[..., nn.Module] | None = None,
+    attention_options: dict[str, object] | None = None,
+    num_classes: int = 1000,
+    stem: str | None = None,
+    weights: str | Path | None = None,
+) -> nn.Module:
+    """Build a network, with attention where the paper has it.
+
+    The backbone is built first, so one seed gives the same backbone for every attention. Keys are torchvision's own;
+    attention adds keys with `.attention.` in them. SE, CBAM, TAM, GAM and a reader's own stand in every block, behind
+    its last BatchNorm and before the residual add; BAM at the ends of the stages. "abn" is a network of its own.
+
+    Args:
+        name: "resnet18", "resnet50", "mobilenet_v2" (the paper's), "resnet20", "probe" (laptop size).
+        attention: None or "none", a name of `list_attention()`, "abn", a class, or a callable channels -> nn.Module.
+        attention_options: options of the mechanism, such as {"reduction": 4}.
+        num_classes: K, 1 or more.
+        stem: "imagenet", "cifar" or "wmp" for the ResNets of the paper; None is the network's own.
+        weights: for the backbone, before attention is inserted: the name of torchvision weights such as
+            "IMAGENET1K_V1". For the whole network: the path of a .safetensors file saved from one built with the same
+            arguments.
+
+    Returns:
+        A network (N, 3, H, W) -> logits (N, K); "abn" in training -> (logits, attention_logits). Its attribute `spec`
+        holds these arguments, the mechanism's defaults among them.
+
+    Raises:
+        ValueError: for an unknown name, option or stem, or weights that do not fit.
+    """
+    if name not in STEMS:
+        raise unknown_name("model", name, STEMS)
+    attention = None if attention == "none" else attention
+    if isinstance(attention, str) and attention not in ("abn", *list_attention()):
+        raise unknown_name("attention", attention, ["none", *list_attention(), "abn"])
+    options = attention_options or {}
+    if attention in (None, "abn") and options:
+        raise ValueError(f"attention {attention or 'none'!r} has no options, got {options}")
+    if attention == "abn" and name not in ABN_BACKBONES:
+        raise ValueError(f"attention 'abn' is not defined for {name!r}; allowed models: {', '.join(ABN_BACKBONES)}")
+    check_at_least_one("num_classes", num_classes)
+    stem = STEMS[name][0] if stem is None else stem
+    if stem not in STEMS[name]:
+        raise ValueError(f"stem {stem!r} is not defined for {name!r}; allowed: {', '.join(STEMS[name])}")
+
+    # torchvision comes in here, not with `import gamlib`.
+    from gamlib.models.insert import insert_attention
+    from gamlib.models.weights import load_safetensors, load_torchvision
+
+    from_torchvision = weights is not None and not str(weights).endswith(".safetensors")
+    model = _build_backbone(name, num_classes, stem)
+    if from_torchvision:
+        load_torchvision(model, name, str(weights))
+    if attention == "abn":
+        from gamlib.models.abn import ABN
+
+        model = ABN(model, num_classes)
+    elif attention is not None:
+        insert_attention(model, attention, "stage" if attention in ("bam", BAM) else "block", **options)
+    if weights is not None and not from_torchvision:
+        load_safetensors(model, Path(weights))
+    model.spec = {
+        "name": name,
+        "attention": attention if isinstance(attention, str) else getattr(attention, "__name__", "none"),
+        "attention_options": {} if attention in (None, "abn") else full_options(attention, options),
+        "num_classes": num_classes,
+        "stem": stem,
+    }
+    return model
+
+
+def _build_backbone(name: str, num_classes: int, stem: str) -> nn.Module:
+    from gamlib.models import mobilenetv2, resnet
+
+    if name == "mobilenet_v2":
+        return mobilenetv2.mobilenet_v2(num_classes=num_classes)
+    if name in ("resnet20", "probe"):
+        return getattr(resnet, name)(num_classes)
+    model = getattr(resnet, name)(num_classes=num_classes)
+    resnet.set_stem(model, stem)
+    return model
+
+
+def __getattr__(name: str) -> object:
+    if name == "insert_attention":
+        from gamlib.models.insert import insert_attention
+
+        return insert_attention
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
