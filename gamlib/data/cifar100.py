@@ -20,7 +20,7 @@ MD5 = {
     "meta": "7973b15100ade9c7d40fb424638fde48",
 }
 # Of the 50,000 training images, channel by channel; a test recomputes them.
-MEAN = (0.5071, 0.4866, 0.4409)
+MEAN = (0.5071, 0.4865, 0.4409)
 STD = (0.2673, 0.2564, 0.2762)
 
 

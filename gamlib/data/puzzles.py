@@ -58,9 +58,9 @@ class Layout:
 
 
 LAYOUTS = {
-    "channel": Layout(columns=((2, 9), (17, 25)), rows=(13, 22), cue_height=2),
+    "channel": Layout(columns=((2, 9), (17, 25)), rows=(20, 24), cue_height=2),
     "spatial": Layout(columns=((1, 4), (12, 15), (23, 26)), rows=(20, 24), cue_height=2),
-    "joint": Layout(columns=((1, 2), (9, 10), (17, 18), (25, 26)), rows=(14, 17), cue_height=4),
+    "joint": Layout(columns=((1, 2), (9, 10), (17, 18), (25, 26)), rows=(16, 19), cue_height=3),
 }
 
 

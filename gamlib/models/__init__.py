@@ -41,7 +41,8 @@ def create_model(
 
     The backbone is built first, so one seed gives the same backbone for every attention. Keys are torchvision's own;
     attention adds keys with `.attention.` in them. SE, CBAM, TAM, GAM and a reader's own stand in every block, behind
-    its last BatchNorm and before the residual add; BAM at the ends of the stages. "abn" is a network of its own.
+    its last BatchNorm and before the residual add; BAM at the ends of the stages, but in the probe as the others do.
+    "abn" is a network of its own.
 
     Args:
         name: "resnet18", "resnet50", "mobilenet_v2" (the paper's), "resnet20", "probe" (laptop size).
@@ -88,7 +89,9 @@ def create_model(
 
         model = ABN(model, num_classes)
     elif attention is not None:
-        insert_attention(model, attention, "stage" if attention in ("bam", BAM) else "block", **options)
+        # BAM belongs to the ends of stages. The probe compares mechanisms, so there all have the same places.
+        where = "stage" if attention in ("bam", BAM) and name != "probe" else "block"
+        insert_attention(model, attention, where, **options)
     if weights is not None and not from_torchvision:
         load_safetensors(model, Path(weights))
     model.spec = {

@@ -50,6 +50,7 @@ RECIPES = {
     for recipe in [
         Recipe("smoke", epochs=1, lr=0.1, schedule="one-cycle"),  # does it run at all
         Recipe("laptop", epochs=12, lr=0.2, schedule="one-cycle"),  # minutes on a CPU; not the paper's
+        Recipe("puzzles", epochs=12, lr=0.2, schedule="one-cycle", batch_size=64),  # a minute or two on a CPU
         # Table 1: epochs, lr and milestones are the paper's. Batch, momentum, weight decay and gamma are not printed
         # there; they come from the public training code of the same family (CBAM, NAM).
         Recipe("paper-cifar100", epochs=200, lr=0.1, schedule="step", milestones=(60, 120, 160)),

@@ -1,0 +1,17 @@
+import os
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # tests say the same on every machine
+os.environ.setdefault("GAMLIB_PROFILE", "smoke")
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_every_time():
+    """A fixed seed, and one thread: a CPU's exact sums change with the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,155 @@
+"""Slow, literal versions of the mechanisms, written from the papers' equations with loops and einsum.
+
+They share no code with gamlib. Each takes a module only to read its weights. Names follow the equations.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def sigmoid(z: Tensor) -> Tensor:
+    return 1 / (1 + torch.exp(-z))
+
+
+def relu(z: Tensor) -> Tensor:
+    return torch.where(z > 0, z, torch.zeros_like(z))
+
+
+def linear(z: Tensor, layer: nn.Linear) -> Tensor:
+    """(..., C) -> (..., K)."""
+    out = torch.einsum("...c,kc->...k", z, layer.weight)
+    return out if layer.bias is None else out + layer.bias
+
+
+def conv(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """A convolution that keeps H and W, as a sum over the window, group by group."""
+    n, c, h, w = x.shape
+    k, d, groups = layer.kernel_size[0], layer.dilation[0], layer.groups
+    reach = d * (k // 2)
+    padded = x.new_zeros(n, c, h + 2 * reach, w + 2 * reach)
+    padded[:, :, reach : reach + h, reach : reach + w] = x
+    inside, outside = c // groups, layer.out_channels // groups
+    maps = []
+    for g in range(groups):
+        total = x.new_zeros(n, outside, h, w)
+        for i in range(k):
+            for j in range(k):
+                window = padded[:, g * inside : (g + 1) * inside, i * d : i * d + h, j * d : j * d + w]
+                weight = layer.weight[g * outside : (g + 1) * outside, :, i, j]
+                total = total + torch.einsum("nchw,oc->nohw", window, weight)
+        maps.append(total)
+    out = torch.cat(maps, dim=1)
+    return out if layer.bias is None else out + layer.bias.view(1, -1, 1, 1)
+
+
+def batch_norm(x: Tensor, layer: nn.BatchNorm2d | nn.BatchNorm1d) -> Tensor:
+    """With the batch's own statistics in training, the running ones in eval."""
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    if layer.training:
+        dims = [d for d in range(x.ndim) if d != 1]
+        mean, var = x.mean(dims), x.var(dims, unbiased=False)
+    else:
+        mean, var = layer.running_mean, layer.running_var
+    normal = (x - mean.view(shape)) / torch.sqrt(var.view(shape) + layer.eps)
+    return normal * layer.weight.view(shape) + layer.bias.view(shape)
+
+
+def channel_means(x: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    means = x.new_zeros(n, c)
+    for i in range(h):
+        for j in range(w):
+            means = means + x[:, :, i, j] / (h * w)
+    return means
+
+
+def channel_peaks(x: Tensor) -> Tensor:
+    n, c, _, _ = x.shape
+    return torch.stack([torch.stack([x[a, b].max() for b in range(c)]) for a in range(n)])
+
+
+def scale_channels(x: Tensor, gate: Tensor) -> Tensor:
+    return torch.einsum("nchw,nc->nchw", x, gate)
+
+
+def scale_places(x: Tensor, gate: Tensor) -> Tensor:
+    return torch.einsum("nchw,nhw->nchw", x, gate)
+
+
+def se(x: Tensor, module: nn.Module) -> Tensor:
+    """SENet, equations 2 to 4."""
+    gate = module.channel_gate
+    z = channel_means(x)
+    s = sigmoid(linear(relu(linear(z, gate.fc1)), gate.fc2))
+    return scale_channels(x, s)
+
+
+def bam(x: Tensor, module: nn.Module) -> Tensor:
+    """BAM, equations 1 to 4, but for the official code's product of the two branches."""
+    channel, spatial = module.gate.channel_branch, module.gate.spatial_branch.layers
+    mc = linear(relu(batch_norm(linear(channel_means(x), channel.fc1), channel.bn)), channel.fc2)
+    ms = relu(batch_norm(conv(x, spatial[0]), spatial[1]))
+    ms = relu(batch_norm(conv(ms, spatial[3]), spatial[4]))
+    ms = relu(batch_norm(conv(ms, spatial[6]), spatial[7]))
+    ms = conv(ms, spatial[9])[:, 0]
+    m = sigmoid(torch.einsum("nc,nhw->nchw", mc, ms))
+    return x + torch.einsum("nchw,nchw->nchw", x, m)
+
+
+def pool_and_convolve(x: Tensor, gate: nn.Module) -> Tensor:
+    """[max; mean] over the second dimension -> conv -> BN -> sigmoid: (N, D, A, B) -> (N, A, B)."""
+    peak = x.sort(dim=1).values[:, -1]
+    mean = sum(x[:, d] for d in range(x.shape[1])) / x.shape[1]
+    return sigmoid(batch_norm(conv(torch.stack([peak, mean], dim=1), gate.conv), gate.bn))[:, 0]
+
+
+def cbam(x: Tensor, module: nn.Module) -> Tensor:
+    """CBAM, equations 1 to 3."""
+    first, _, second = module.channel_gate.mlp
+
+    def mlp(z: Tensor) -> Tensor:
+        return linear(relu(linear(z, first)), second)
+
+    x = scale_channels(x, sigmoid(mlp(channel_means(x)) + mlp(channel_peaks(x))))
+    return scale_places(x, pool_and_convolve(x, module.spatial_gate))
+
+
+def tam(x: Tensor, module: nn.Module) -> Tensor:
+    """Triplet attention, equation 2: three rotated copies, each scaled and rotated back, and their mean."""
+    total = scale_places(x, pool_and_convolve(x, module.hw_gate))
+    for dim, gate in ((2, module.cw_gate), (3, module.ch_gate)):
+        rotated = x.transpose(1, dim)
+        total = total + scale_places(rotated, pool_and_convolve(rotated, gate)).transpose(1, dim)
+    return total / 3
+
+
+def shuffle(x: Tensor, groups: int) -> Tensor:
+    """ShuffleNet's channel shuffle: channel a * (C / g) + b goes to place b * g + a."""
+    c = x.shape[1]
+    out = torch.empty_like(x)
+    for a in range(groups):
+        for b in range(c // groups):
+            out[:, b * groups + a] = x[:, a * (c // groups) + b]
+    return out
+
+
+def gam(x: Tensor, module: nn.Module) -> Tensor:
+    """GAM, equations 1 and 2, the MLP pixel by pixel."""
+    n, c, h, w = x.shape
+    if module.channel_gate is not None:
+        first, _, second = module.channel_gate.mlp
+        mc = x.new_zeros(n, c, h, w)
+        for i in range(h):
+            for j in range(w):
+                mc[:, :, i, j] = sigmoid(linear(relu(linear(x[:, :, i, j], first)), second))
+        x = torch.einsum("nchw,nchw->nchw", x, mc)
+    if module.spatial_gate is not None:
+        gate = module.spatial_gate
+        hidden = relu(batch_norm(conv(x, gate.conv1), gate.bn))
+        if gate.shuffle == "between":
+            hidden = shuffle(hidden, gate.groups)
+        logits = conv(hidden, gate.conv2)
+        if gate.shuffle == "after":
+            logits = shuffle(logits, gate.groups)
+        x = torch.einsum("nchw,nchw->nchw", x, sigmoid(logits))
+    return x

@@ -1,0 +1,131 @@
+"""Every mechanism against its literal reference, and on every road that a tensor can take through PyTorch."""
+
+import pytest
+import reference
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from modules import CASES, IDS, LAYOUTS, build, draw
+from torch import nn
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
+every_case = pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+many = settings(max_examples=15, deadline=None)
+
+
+@every_case
+@many
+@given(
+    n=st.integers(1, 3),
+    c=st.sampled_from([8, 16, 24]),
+    h=st.integers(1, 9),
+    w=st.integers(1, 9),
+    layout=st.sampled_from(LAYOUTS),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_equals_the_literal_reference(name, options, n, c, h, w, layout, dtype):
+    module = build(name, options, c, dtype)
+    x = draw((n, c, h, w), layout, dtype)
+    with torch.no_grad():
+        expected = getattr(reference, name)(x, module)
+        torch.testing.assert_close(module(x), expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@every_case
+@many
+@given(n=st.integers(2, 4), h=st.integers(2, 7), w=st.integers(2, 7), layout=st.sampled_from(LAYOUTS))
+def test_equals_the_literal_reference_in_training(name, options, n, h, w, layout):
+    module = build(name, options, 16, torch.float64).train()
+    x = draw((n, 16, h, w), layout, torch.float64)
+    with torch.no_grad():
+        expected = getattr(reference, name)(x, module)
+        torch.testing.assert_close(module(x), expected, rtol=1e-11, atol=1e-11)
+
+
+@every_case
+def test_input_is_left_alone_and_every_parameter_gets_a_gradient(name, options):
+    module = build(name, options).train()
+    x = torch.randn(4, 16, 6, 5)
+    before = x.clone()
+    (module(x) * torch.randn_like(x)).sum().backward()
+    assert torch.equal(x, before)
+    for key, parameter in module.named_parameters():
+        # A bias in front of a BatchNorm has none to get: the BatchNorm takes it out again.
+        if key in ("gate.channel_branch.fc1.bias", *(f"gate.spatial_branch.layers.{i}.bias" for i in (0, 3, 6))):
+            continue
+        assert parameter.grad.abs().sum() > 0, key
+
+
+@every_case
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_keeps_the_memory_format(name, options, training, memory_format):
+    module = build(name, options).to(memory_format=memory_format).train(training)
+    x = torch.randn(2, 16, 6, 5).to(memory_format=memory_format)
+    assert module(x).is_contiguous(memory_format=memory_format)
+
+
+@every_case
+def test_autocast(name, options):
+    module = build(name, options)
+    x = torch.randn(2, 16, 6, 5)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        y = module(x)
+    assert y.dtype == x.dtype
+    torch.testing.assert_close(y, module(x).detach(), rtol=0.05, atol=0.05)  # bfloat16 has 8 bits
+
+
+@every_case
+def test_compiles_as_one_graph(name, options):
+    torch._dynamo.reset()
+    module = build(name, options)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager", dynamic=True)
+    for shape in ((2, 16, 6, 5), (3, 16, 7, 9)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(compiled(x), module(x))
+
+
+@every_case
+def test_exports_for_every_batch_height_and_width(name, options):
+    module = build(name, options)
+    dims = {0: torch.export.Dim("n"), 2: torch.export.Dim("h"), 3: torch.export.Dim("w")}
+    program = torch.export.export(module, (torch.randn(2, 16, 8, 9),), dynamic_shapes=(dims,)).module()
+    for shape in ((1, 16, 7, 7), (5, 16, 12, 4)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(program(x), module(x))
+
+
+def test_se_agrees_with_timm():
+    from timm.layers import SEModule
+
+    ours = build("se", {"reduction": 4}, channels=32)
+    theirs = SEModule(32, rd_channels=8, bias=False)
+    with torch.no_grad():
+        theirs.fc1.weight.copy_(ours.channel_gate.fc1.weight[:, :, None, None])
+        theirs.fc2.weight.copy_(ours.channel_gate.fc2.weight[:, :, None, None])
+    x = torch.randn(3, 32, 7, 5)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-6, atol=1e-6)
+
+
+@every_case
+def test_gates_lie_between_0_and_1_and_broadcast(name, options):
+    module = build(name, options)
+    gates = {key: gate for key, gate in module.named_modules() if key.endswith("gate") and gate is not None}
+    assert gates
+    seen = {}
+    for key, gate in gates.items():
+        gate.register_forward_hook(lambda _, args, out, key=key: seen.update({key: (args[0].shape, out)}))
+    module(torch.randn(2, 16, 6, 5))
+    for key, (shape, gate) in seen.items():
+        assert 0 <= gate.min() and gate.max() <= 1, key
+        assert torch.broadcast_shapes(shape, gate.shape) == shape, key
+    assert seen.keys() == gates.keys()
+
+
+def test_all_mechanisms_start_alike():
+    for name in ("bam", "cbam", "tam", "gam"):
+        module = build(name, {}) if name == "tam" else build(name, {"reduction": 2}, channels=64)
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d) and layer.weight.numel() > 500:
+                fan_out = layer.out_channels * layer.kernel_size[0] ** 2
+                assert layer.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.15)

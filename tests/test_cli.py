@@ -1,0 +1,137 @@
+"""The command line as a person meets it: output, exit codes, and no traceback for a mistake of theirs."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from gamlib import results
+from gamlib.__main__ import main
+from gamlib.course import doctor
+
+QUICK = ["--epochs", "1", "--batch-size", "500"]
+
+
+@pytest.fixture(autouse=True)
+def few_puzzles(monkeypatch):
+    monkeypatch.setattr("gamlib.data.puzzles.COUNT", {"train": 1000, "test": 500})
+
+
+def test_paper(capsys):
+    assert main(["paper"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\nTable ") == 4
+    assert len(re.findall(r"\d met\b", out)) == 64
+    assert "64 of 68 figures met to the printed digit" in out
+    assert "resnet50 + gam_gc               58.9    58.898 met      9.56    9.5585 met        23.01    6.52" in out
+
+
+def test_train_writes_everything_and_goes_on(capsys, tmp_path):
+    command = ["train", "--attention", "se", "--reduction", "4", "--out", str(tmp_path / "run"), *QUICK]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "probe + se: 39,402 parameters, 9.7 million MACs an image" in out
+    assert "| puzzles-joint | probe | se | 39,402 |" in out
+    assert "61.65" in out  # the error that is possible without the cue
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"checkpoint.pt", "metrics.jsonl", "result.json", "weights.safetensors"}
+    assert main(command) == 0  # finished: read, not trained
+    assert main([*command, "--lr", "0.05"]) == 2
+    assert "belongs to another run (another recipe)" in capsys.readouterr().err
+
+
+def test_compare_makes_one_table_one_chart_and_one_json(capsys, tmp_path):
+    command = ["compare", "--data", "puzzles", "--attention", "none", "tam", "--seeds", "0", "1", "--reduction", "4"]
+    assert main([*command, "--out", str(tmp_path), *QUICK]) == 0
+    out = capsys.readouterr().out
+    runs = results.read(tmp_path / "compare.json")
+    assert [(run.data, run.seed, run.label) for run in runs] == [
+        (f"puzzles-{task}", seed, label)
+        for task in ("channel", "spatial", "joint")
+        for seed in (0, 1)
+        for label in ("none", "tam")
+    ]
+    assert results.table(runs) in out
+    assert out.count("| puzzles-") == 6
+    assert " ± " in out
+    assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
+    # None of a comparison's runs has written into another's folder.
+    assert len(list(tmp_path.glob("*/*/result.json"))) == 12
+
+
+MISTAKES = [
+    (["train", "--attention", "cbm"], "unknown attention 'cbm'; allowed, nearest first: cbam"),
+    (["train", "--model", "resnet"], "unknown model 'resnet'"),
+    (["train", "--recipe", "lap"], "unknown recipe 'lap'; allowed, nearest first: laptop"),
+    (["train", "--data", "cifar"], "unknown data set 'cifar'; allowed, nearest first: cifar100"),
+    (["train", "--attention", "gam", "--reduction", "99"], "reduction=99 leaves no hidden channel"),
+    (["train", "--lr", "-1"], "lr must be above 0, got -1.0"),
+    (["train", "--data", "cifar100", "--root", "no-such-folder"], "CIFAR-100 is not here"),
+    (["compare", "--attention", "none", "gma"], "unknown attention 'gma'; allowed, nearest first: gam"),
+    (["compare", "--data", "joint"], "unknown data set 'joint'; allowed, nearest first: puzzles-joint"),
+    (["compare", "--attention", "se", "--reduction", "0"], "reduction must be an integer of 1 or more, got 0"),
+]
+
+
+@pytest.mark.parametrize(("command", "message"), MISTAKES, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_mistakes_exit_with_2_and_one_message(capsys, monkeypatch, tmp_path, command, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(command) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.startswith(f"gamlib {command[0]}: ")
+    assert list(tmp_path.iterdir()) == []  # nothing was begun
+
+
+def test_a_missing_data_set_leaves_no_traceback(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "gamlib", "train", "--data", "cifar100", "--root", str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert str(tmp_path / "cifar-100-python" / "train") in done.stderr
+
+
+def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gamlib.__main__.fit", interrupted)
+    assert main(["train", "--out", str(tmp_path)]) == 130
+    assert "The same command goes on" in capsys.readouterr().err
+
+
+def test_doctor(capsys, tmp_path, monkeypatch):
+    assert main(["doctor", "--root", str(tmp_path / "not" / "yet")]) == 0  # no data and no GPU are no faults
+    out = capsys.readouterr().out
+    assert [line.split()[1] for line in out.splitlines() if not line.startswith(" ")] == [
+        "Python",
+        "torch",
+        "packages",
+        "device",
+        "threads",
+        "CIFAR-100",
+        "disk",
+    ]
+    assert str(tmp_path / "not" / "yet" / "cifar-100-python" / "train") in out
+    monkeypatch.setattr("torch.__version__", "2.5.1")
+    monkeypatch.setattr("gamlib.course.doctor.NEEDED", ("numpy", "no-such-package"))
+    assert main(["doctor", "--root", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "FIX  torch      2.5.1" in out
+    assert "pip install no-such-package" in out
+
+
+def test_doctor_names_too_many_threads(monkeypatch):
+    monkeypatch.setattr("torch.get_num_threads", lambda: 4096)
+    assert any("OMP_NUM_THREADS=" in finding.advice for finding in doctor.examine())
+
+
+def test_results_of_another_schema_are_refused(tmp_path):
+    (tmp_path / "old.json").write_text(json.dumps({"schema": 0, "runs": []}))
+    with pytest.raises(ValueError, match="schema 0, expected 1"):
+        results.read(tmp_path / "old.json")

@@ -1,0 +1,271 @@
+"""Networks: torchvision's own where nothing is inserted, and whole where something is."""
+
+import copy
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import nn
+
+from gamlib import BAM, GAM, SE, create_model, insert_attention, list_attention
+from gamlib.models.insert import Gentle
+
+BACKBONES = ("resnet18", "resnet50", "mobilenet_v2")
+
+
+def attended(model: nn.Module) -> list[str]:
+    """Names of the inserted modules."""
+    return [name for name, _ in model.named_modules() if name.endswith((".attention", ".se"))]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_torchvisions_weights_load_strictly_and_give_its_outputs(name):
+    theirs = getattr(torchvision.models, name)().eval()
+    ours = create_model(name).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    x = torch.randn(2, 3, 64, 64)
+    assert torch.equal(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize(("name", "attention"), [("resnet18", "gam"), ("resnet50", "se"), ("mobilenet_v2", "cbam")])
+def test_inserted_attention_stands_before_the_residual_add(name, attention):
+    """With every gate at 1 (an identity in its place) the network is the backbone, and keys stay."""
+    backbone = getattr(torchvision.models, name)().eval()
+    keys = list(backbone.state_dict())
+    model = insert_attention(copy.deepcopy(backbone), attention)
+    assert [key for key in model.state_dict() if ".attention." not in key] == keys
+    x = torch.randn(1, 3, 64, 64)
+    assert not torch.equal(model(x), backbone(x))
+    for module in model.modules():
+        if hasattr(module, "attention"):
+            module.attention = nn.Identity()
+    assert torch.equal(model(x), backbone(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "attention", "count", "first"),
+    [
+        ("resnet18", "se", 8, "layer1.0.attention"),
+        ("resnet18", "bam", 3, "layer1.attention"),
+        ("resnet50", "gam", 16, "layer1.0.attention"),
+        ("resnet20", "tam", 9, "layer1.0.attention"),
+        ("resnet20", "bam", 2, "layer1.attention"),
+        ("mobilenet_v2", "cbam", 17, "features.1.attention"),
+        ("mobilenet_v2", "bam", 7, "features.1.attention"),
+        ("probe", "bam", 2, "layer1.0.attention"),
+        ("probe", "gam", 2, "layer1.0.attention"),
+    ],
+)
+def test_places(name, attention, count, first):
+    options = {"reduction": 4} if attention not in ("tam",) else {}
+    names = attended(create_model(name, attention, options, num_classes=10))
+    assert (len(names), names[0]) == (count, first)
+
+
+def test_bam_comes_after_the_residual_add_in_mobilenet():
+    model = create_model("mobilenet_v2", "bam").eval()
+    block = model.features[3]  # a last block of its stage, with a residual add
+    assert block.use_res_connect
+    block.attention = nn.Hardtanh(-7, 7)
+    x = 100 * torch.randn(2, 24, 8, 8)
+    assert block(x).abs().max() == 7  # before the add, x itself would reach the output
+
+
+def test_one_seed_gives_one_backbone():
+    states = []
+    for attention in ("none", "abn", *list_attention()):
+        torch.manual_seed(3)
+        state = create_model("resnet20", attention, num_classes=10).state_dict()
+        states.append({key.removeprefix("backbone."): value for key, value in state.items()})
+    for state in states[1:]:
+        assert all(torch.equal(state[key], value) for key, value in states[0].items())
+
+
+def test_callables_and_classes():
+    model = create_model("resnet20", GAM, {"reduction": 4})
+    assert model.spec["attention"] == "GAM"
+    assert model.spec["attention_options"]["reduction"] == 4
+    assert len(attended(create_model("resnet20", BAM))) == 2  # at the ends of stages, as by name
+    widths = []
+
+    def mine(channels):
+        widths.append(channels)
+        return nn.Identity()
+
+    create_model("resnet20", mine)
+    assert widths == [16] * 3 + [32] * 3 + [64] * 3
+
+
+def test_spec_is_what_create_model_needs_again():
+    model = create_model("resnet18", "gam", {"groups": 2}, num_classes=7, stem="cifar")
+    again = create_model(**model.spec)
+    assert again.spec == model.spec
+    again.load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize(("stem", "size"), [("imagenet", 16), ("wmp", 16), ("cifar", 64)])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_stems(name, stem, size):
+    model = create_model(name, stem=stem, num_classes=10).eval()
+    sizes = []
+    model.layer1.register_forward_hook(lambda _, __, out: sizes.append(out.shape[-1]))
+    assert model(torch.randn(1, 3, 64, 64)).shape == (1, 10)
+    assert sizes == [size]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20"])
+def test_abn_has_two_outputs_in_training(name):
+    model = create_model(name, "abn", num_classes=10)
+    x = torch.randn(2, 3, 64, 64)
+    logits, attention_logits = model(x)
+    assert logits.shape == attention_logits.shape == (2, 10)
+    assert model.eval()(x).shape == (2, 10)
+    seen = []
+    model.attention_gate.register_forward_hook(lambda _, __, out: seen.append(out))
+    model(x)
+    assert seen[0].shape[:2] == (2, 1)
+    assert 0 <= seen[0].min() <= seen[0].max() <= 1
+
+
+def test_abns_map_scales_what_the_last_stage_sees():
+    model = create_model("resnet20", "abn", num_classes=10).eval()
+    seen = {}
+    model.backbone.layer2.register_forward_hook(lambda _, __, out: seen.update(x=out))
+    model.attention_gate.register_forward_hook(lambda _, __, out: seen.update(gate=out))
+    model.backbone.layer3.register_forward_hook(lambda _, args, __: seen.update(scaled=args[0]))
+    model(torch.randn(2, 3, 32, 32))
+    assert torch.equal(seen["scaled"], seen["x"] * (1 + seen["gate"]))
+
+
+def test_probe_sees_19_pixels():
+    from torch.func import functional_call
+
+    model = create_model("probe", num_classes=10).double().eval()
+    assert sum(p.numel() for p in model.parameters()) == 38_378
+    positive = {key: p.abs() for key, p in model.named_parameters()}
+    features = []
+    model.layer1.register_forward_hook(lambda _, __, out: features.append(out))
+    x = torch.rand(1, 3, 64, 64, dtype=torch.float64).requires_grad_()
+    functional_call(model, positive, x)
+    features[0][0, 0, 16, 16].backward()
+    rows, cols = (x.grad[0].abs().sum(0) > 0).nonzero().T
+    assert rows.max() - rows.min() + 1 == cols.max() - cols.min() + 1 == 19
+
+
+def test_timm_network_keeps_its_keys():
+    import timm
+
+    backbone = timm.create_model("resnet18", num_classes=10).eval()
+    keys = list(backbone.state_dict())
+    model = insert_attention(copy.deepcopy(backbone), "gam", reduction=8)
+    assert [key for key in model.state_dict() if ".se." not in key] == keys
+    assert len([m for m in model.modules() if isinstance(m, GAM)]) == 8
+    theirs = backbone.layer1[0]
+    x = torch.randn(1, 64, 8, 8)
+    branch = theirs.bn2(theirs.conv2(theirs.act1(theirs.bn1(theirs.conv1(x)))))
+    assert torch.equal(model.layer1[0](x), theirs.act2(model.layer1[0].se(branch) + x))
+    x = torch.randn(1, 3, 64, 64)
+    gentle = insert_attention(copy.deepcopy(backbone), "bam", where="stage", gentle=True)
+    assert len(attended(gentle)) == 3 + 3  # each wrapped module holds its own `attention`
+    assert torch.equal(gentle(x), backbone(x))
+
+
+def test_gentle_starts_as_the_backbone_and_can_learn():
+    backbone = create_model("resnet20", num_classes=10)
+    model = insert_attention(copy.deepcopy(backbone), "gam", gentle=True, reduction=4)
+    x = torch.randn(4, 3, 32, 32)
+    assert torch.equal(model.eval()(x), backbone.eval()(x))
+    model.train()(x).sum().backward()
+    strengths = [m.strength for m in model.modules() if isinstance(m, Gentle)]
+    assert len(strengths) == 9
+    assert all(s.grad.abs() > 0 for s in strengths)
+
+
+class Plain(nn.Module):
+    """A network of blocks that gamlib has never seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8))
+        self.body = nn.Conv2d(8, 12, 3, padding=1)
+        self.norm = nn.BatchNorm2d(12)
+        self.act = nn.ReLU()
+
+    def forward(self, x):
+        return self.act(self.norm(self.body(self.stem(x)))).mean((2, 3))
+
+
+def test_unknown_blocks_raise_and_list_candidates():
+    with pytest.raises(ValueError, match=r"no known block in Plain; pass where=\[...\].*stem, stem.1, norm"):
+        insert_attention(Plain(), "se")
+    with pytest.raises(ValueError, match="no known stage in Plain"):
+        insert_attention(Plain(), "bam", where="stage")
+    with pytest.raises(ValueError, match="unknown module 'nrom'; allowed, nearest first: norm"):
+        insert_attention(Plain(), "se", where=["nrom"])
+    with pytest.raises(ValueError, match="holds no Conv2d or BatchNorm2d"):
+        insert_attention(Plain(), "se", where=["act"])
+    with pytest.raises(ValueError, match="unknown where 'blocks'; allowed, nearest first: block"):
+        insert_attention(Plain(), "se", where="blocks")
+
+
+def test_module_names_say_where():
+    model = insert_attention(Plain(), "se", where=["stem", "norm", "norm"], reduction=4).eval()
+    assert list(Plain().state_dict()) == [key for key in model.state_dict() if ".attention." not in key]
+    assert [m.channels for m in model.modules() if isinstance(m, SE)] == [8, 12]
+    x = torch.randn(2, 3, 8, 8)
+    features = model.norm.attention(nn.BatchNorm2d.forward(model.norm, model.body(model.stem(x))))
+    torch.testing.assert_close(model(x), model.act(features).mean((2, 3)))
+
+
+def test_nothing_is_inserted_twice_or_by_half():
+    model = create_model("resnet20", "se", {"reduction": 4})
+    with pytest.raises(ValueError, match="has an attention module already"):
+        insert_attention(model, "gam", reduction=4)
+    plain = create_model("resnet20")
+    keys = list(plain.state_dict())
+    with pytest.raises(ValueError, match="must divide"):  # fits the first blocks, not all
+        insert_attention(plain, "gam", reduction=1, groups=32)
+    assert list(plain.state_dict()) == keys
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("attention", ["gam", "bam"])
+def test_survives_deepcopy_state_dict_pickle_and_export(name, attention, tmp_path):
+    model = create_model(name, attention, num_classes=10).eval()
+    x = torch.randn(2, 3, 64, 64)
+    y = model(x)
+    copied = copy.deepcopy(model)
+    assert torch.equal(copied(x), y)
+    fresh = create_model(name, attention, num_classes=10).eval()
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(fresh(x), y)
+    torch.save(model, tmp_path / "model.pt")
+    assert torch.equal(torch.load(tmp_path / "model.pt", weights_only=False)(x), y)
+    program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("n")},)).module()
+    torch.testing.assert_close(program(x[:1]), model(x[:1]))
+
+
+def test_follows_type_mode_and_device_of_its_place():
+    model = insert_attention(create_model("resnet20").double().eval(), "gam", reduction=4)
+    assert all(p.dtype == torch.float64 for p in model.parameters())
+    assert not any(m.training for m in model.modules())
+    with torch.device("meta"):
+        assert all(p.is_meta for p in create_model("resnet20", "bam").parameters())
+
+
+def test_safetensors_weights_load_strictly(tmp_path):
+    model = create_model("resnet20", "gam", {"reduction": 4}, num_classes=10)
+    path = tmp_path / "weights.safetensors"
+    save_file({key: value.half() for key, value in model.state_dict().items()}, path)
+    loaded = create_model("resnet20", "gam", {"reduction": 4}, num_classes=10, weights=path)
+    for key, value in loaded.state_dict().items():
+        assert value.dtype == model.state_dict()[key].dtype
+        torch.testing.assert_close(value, model.state_dict()[key], rtol=1e-3, atol=1e-5)
+    with pytest.raises(ValueError, match=r"do not fit this network: 99 unknown, such as .*Build it with"):
+        create_model("resnet20", num_classes=10, weights=path)
+    with pytest.raises(ValueError, match="2 of another shape, such as 'fc.bias'"):
+        create_model("resnet20", "gam", {"reduction": 4}, num_classes=9, weights=path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="is not a complete .safetensors file"):
+        create_model("resnet20", num_classes=10, weights=path)

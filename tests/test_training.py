@@ -1,0 +1,233 @@
+"""The trainer: its schedules, its counts, its log, and that a run which stops goes on as if it had not."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from gamlib import create_model, results
+from gamlib.data import Dataset, puzzles
+from gamlib.training import CheckpointError, Recipe, fit, recipes
+from gamlib.training.metrics import Totals, cross_entropy, evaluate
+from gamlib.training.trainer import Run, build_scheduler
+
+TINY = Recipe("tiny", epochs=3, lr=0.1, schedule="one-cycle", batch_size=32)
+
+
+@pytest.fixture(scope="module")
+def tiny_data():
+    """200 + 60 puzzles, shifted and flipped like CIFAR."""
+    (train, train_labels), (test, test_labels) = puzzles.make("channel", "train"), puzzles.make("channel", "test")
+    return Dataset(
+        "tiny", train[:200], train_labels[:200], test[:60], test_labels[:60], 10, (0.1,) * 3, (0.3,) * 3, True, {}
+    )
+
+
+def probe(attention="gam", seed=0):
+    torch.manual_seed(seed)
+    return create_model("probe", attention, {"reduction": 4} if attention == "gam" else {}, num_classes=10)
+
+
+def test_learns():
+    """Ten flat colours, each in one corner: a network that can't tell them has images, labels or updates mixed up."""
+    labels = torch.arange(400) % 10
+    images = torch.randint(60, (400, 3, 16, 16), dtype=torch.uint8)
+    images[:, :, :8, :8] += (labels * 19).to(torch.uint8)[:, None, None, None]
+    data = Dataset(
+        "colours", images[:300], labels[:300], images[300:], labels[300:], 10, (0.3,) * 3, (0.2,) * 3, False, {}
+    )
+    result = fit(probe("none"), data, dataclasses.replace(TINY, epochs=10))
+    assert result.curves[0]["test_top1_error"] > 60
+    assert result.top1_error < 15
+    assert result.top5_error == 0
+
+
+def test_a_stopped_run_goes_on_exactly(tiny_data, tmp_path, monkeypatch):
+    whole = probe()
+    expected = fit(whole, tiny_data, TINY, seed=5, out=tmp_path / "whole")
+
+    def stop(self, bar):
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+        train_epoch(self, bar)
+
+    train_epoch = Run.train_epoch
+    monkeypatch.setattr(Run, "train_epoch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(probe(), tiny_data, TINY, seed=5, out=tmp_path / "stopped")
+    monkeypatch.undo()
+    torch.manual_seed(99)  # whatever happened in between
+    resumed = probe(seed=1)
+    result = fit(resumed, tiny_data, TINY, seed=5, out=tmp_path / "stopped")
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+    def told(curves):
+        return [{key: value for key, value in entry.items() if key != "seconds"} for entry in curves]
+
+    assert told(result.curves) == told(expected.curves)
+    logged = [json.loads(line) for line in (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()]
+    assert logged == result.curves
+    assert [entry["epoch"] for entry in logged] == [1, 2, 3]
+
+
+def test_a_finished_run_returns_at_once_and_no_starts_again(tiny_data, tmp_path, monkeypatch):
+    first = fit(probe(), tiny_data, TINY, out=tmp_path)
+    trained = []
+    train_epoch = Run.train_epoch
+    monkeypatch.setattr(Run, "train_epoch", lambda self, bar: (trained.append(self.epoch), train_epoch(self, bar)))
+    assert fit(probe(), tiny_data, TINY, out=tmp_path).curves == first.curves
+    assert trained == []
+    fit(probe(), tiny_data, TINY, out=tmp_path, resume="no")
+    assert trained == [0, 1, 2]
+
+
+def test_another_run_in_the_folder_is_named(tiny_data, tmp_path):
+    fit(probe(), tiny_data, TINY, out=tmp_path)
+    for other, differing in [
+        (dict(model=probe("none")), "network"),
+        (dict(recipe=dataclasses.replace(TINY, lr=0.2)), "recipe"),
+        (dict(seed=1), "seed"),
+        (dict(data=dataclasses.replace(tiny_data, md5={"train": "0"})), "data"),
+    ]:
+        arguments = dict(model=probe(), data=tiny_data, recipe=TINY, out=tmp_path) | other
+        with pytest.raises(CheckpointError, match=rf"belongs to another run \(another {differing}\)"):
+            fit(**arguments)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut short", b"not a checkpoint at all"])
+def test_a_damaged_checkpoint_is_named(tiny_data, tmp_path, damage):
+    (tmp_path / "checkpoint.pt").write_bytes(damage)
+    with pytest.raises(CheckpointError, match=r"checkpoint.pt can't be read .*delete it to start again"):
+        fit(probe(), tiny_data, TINY, out=tmp_path)
+
+
+def test_a_foreign_checkpoint_is_named(tiny_data, tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="belongs to another run"):
+        fit(probe(), tiny_data, TINY, out=tmp_path)
+
+
+def test_result_and_files(tiny_data, tmp_path):
+    model = probe()
+    result = fit(model, tiny_data, TINY, seed=4, out=tmp_path)
+    assert results.read(tmp_path / "result.json") == [result]
+    assert result.network == model.spec
+    assert (result.reduction, result.seed, result.data, result.schema) == (4, 4, "tiny", 1)
+    assert result.recipe == TINY.as_dict()
+    assert result.parameters == sum(p.numel() for p in model.parameters())
+    assert result.versions["torch"] == torch.__version__
+    assert result.seconds == sum(entry["seconds"] for entry in result.curves)
+    assert not model.training
+    again = create_model(**model.spec, weights=tmp_path / "weights.safetensors").eval()
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(again(x), model(x))  # other memory layout, other order of sums
+
+
+def test_abn_trains_on_the_sum_of_both_losses(tiny_data):
+    model = create_model("resnet20", "abn", num_classes=10)
+    result = fit(model, tiny_data, dataclasses.replace(TINY, epochs=1))
+    assert result.reduction is None
+    logits, labels = torch.randn(2, 4, 10), torch.tensor([1, 2, 3, 4])
+    both = cross_entropy((logits[0], logits[1]), labels)
+    assert both == cross_entropy(logits[0], labels) + cross_entropy(logits[1], labels)
+
+
+def test_wrong_number_of_classes_is_named(tiny_data):
+    with pytest.raises(ValueError, match=r"tiny has 10 classes.*got \(32, 7\).*num_classes=10"):
+        fit(create_model("probe", num_classes=7), tiny_data, TINY)
+
+
+def test_a_readers_own_network(tiny_data, tmp_path):
+    class Mine(nn.Sequential):
+        pass
+
+    mine = Mine(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+    result = fit(mine, tiny_data, TINY, out=tmp_path)
+    assert (result.network, result.label) == ({"name": "Mine"}, "Mine")
+
+
+def test_evaluation_counts_every_sample_once():
+    scores = torch.randn(103, 20)
+    labels = torch.randint(20, (103,))
+    images = torch.arange(103, dtype=torch.uint8).view(-1, 1, 1, 1)
+    counted = evaluate(lambda x: scores[x.flatten().long()], images, labels, batch_size=10)
+    order = scores.argsort(dim=1, descending=True)
+    assert counted["test_top1_error"] == pytest.approx(100 * (order[:, 0] != labels).double().mean().item())
+    top5 = (order[:, :5] == labels[:, None]).any(1)
+    assert counted["test_top5_error"] == pytest.approx(100 * (~top5).double().mean().item())
+    assert counted["test_loss"] == pytest.approx(nn.functional.cross_entropy(scores, labels).item(), rel=1e-6)
+
+
+def test_totals_with_fewer_than_five_classes():
+    totals = Totals()
+    totals.add(torch.eye(3), torch.tensor([0, 1, 0]), torch.tensor(0.5))
+    assert totals.means("test") == pytest.approx({"test_loss": 0.5, "test_top1_error": 100 / 3, "test_top5_error": 0})
+
+
+def learning_rates(recipe, steps_per_epoch):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=recipe.lr)
+    scheduler = build_scheduler(optimizer, recipe, steps_per_epoch)
+    rates = []
+    for _ in range(recipe.epochs * steps_per_epoch):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def test_step_schedule_drops_after_its_milestones():
+    recipe = recipes.get("paper-cifar100")
+    rates = learning_rates(recipe, steps_per_epoch=3)
+    by_epoch = rates[::3]
+    assert rates[1::3] == rates[2::3] == by_epoch
+    expected = [0.1] * 60 + [0.02] * 60 + [0.004] * 40 + [0.0008] * 40
+    assert by_epoch == pytest.approx(expected)
+
+
+def test_one_cycle_rises_and_falls():
+    recipe = Recipe("r", epochs=10, lr=0.4, schedule="one-cycle", warm_up=0.3)
+    rates = learning_rates(recipe, steps_per_epoch=10)
+    assert max(rates) == pytest.approx(0.4, rel=0.04)
+    assert rates.index(max(rates)) in (29, 30)
+    assert rates[0] == pytest.approx(0.016)
+    assert rates[-1] < 1e-3
+    assert rates[:30] == sorted(rates[:30])
+    assert rates[30:] == sorted(rates[30:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs must be an integer of 1 or more, got 0"),
+        ({"batch_size": 0}, "batch_size must be an integer of 1 or more, got 0"),
+        ({"lr": 0.0}, "lr must be above 0, got 0.0"),
+        ({"lr": float("nan")}, "lr must be above 0, got nan"),
+        ({"schedule": "cosine"}, "unknown schedule 'cosine'; allowed, nearest first: one-cycle"),
+        ({"warm_up": 1.0}, "warm_up must lie between 0 and 1"),
+    ],
+)
+def test_bad_recipe(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TINY, **changes)
+
+
+def test_unknown_recipe_and_resume(tiny_data):
+    with pytest.raises(ValueError, match="unknown recipe 'lapto'; allowed, nearest first: laptop"):
+        recipes.get("lapto")
+    with pytest.raises(ValueError, match="resume must be 'auto' or 'no', got True"):
+        fit(probe(), tiny_data, TINY, resume=True)
+
+
+def test_precision_and_layout_leave_the_loss_curve_alone(tiny_data, monkeypatch):
+    """bfloat16 rounds to 8 bits, so its curve is near float32's, not on it."""
+    curves = {}
+    for bf16 in (False, True):
+        monkeypatch.setattr("gamlib.training.trainer.has_bf16", lambda device, bf16=bf16: bf16)
+        result = fit(probe("none"), tiny_data, TINY)
+        assert result.precision == ("bf16" if bf16 else "fp32")
+        curves[bf16] = [entry["train_loss"] for entry in result.curves]
+    assert curves[True] == pytest.approx(curves[False], rel=0.03)
+    assert curves[True] != curves[False]
