@@ -1,6 +1,7 @@
 """Results of runs: how one is written, and the recorded ones that ship with the course."""
 
 import dataclasses
+import functools
 import json
 import platform
 import statistics
@@ -148,8 +149,12 @@ def versions() -> dict[str, str]:
     }
 
 
+@functools.cache
 def commit() -> str | None:
-    """The checkout's commit, with "+" where tracked files differ from it; None outside a checkout."""
+    """The checkout's commit, with "+" where tracked files differ from it; None outside a checkout.
+
+    The first answer holds for the process: what is edited later is not the code that runs.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(

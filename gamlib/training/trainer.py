@@ -94,6 +94,7 @@ class Run:
             nesterov=recipe.nesterov,
         )
         self.scheduler = build_scheduler(self.optimizer, recipe, self.steps_per_epoch)
+        self.commit = results.commit()
         self.epoch = 0
         self.curves: list[dict[str, float]] = []
         torch.manual_seed(seed)  # for what a network draws in training, such as dropout
@@ -196,7 +197,7 @@ class Run:
             precision=self.precision,
             device=device_name(self.device),
             versions=results.versions(),
-            commit=results.commit(),
+            commit=self.commit,
             command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             curves=self.curves,
             seconds=sum(entry["seconds"] for entry in self.curves),
