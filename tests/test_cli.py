@@ -1,5 +1,6 @@
 """The command line as a person meets it: output, exit codes, and no traceback for a mistake of theirs."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -55,7 +56,7 @@ def test_compare_makes_one_table_one_chart_and_one_json(capsys, tmp_path):
     ]
     assert results.table(runs) in out
     assert out.count("| puzzles-") == 6
-    assert " ± " in out
+    assert out.count(" | 0 of 2 | ") == 6
     assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
     # None of a comparison's runs has written into another's folder.
     assert len(list(tmp_path.glob("*/*/result.json"))) == 12
@@ -135,3 +136,21 @@ def test_results_of_another_schema_are_refused(tmp_path):
     (tmp_path / "old.json").write_text(json.dumps({"schema": 0, "runs": []}))
     with pytest.raises(ValueError, match="schema 0, expected 1"):
         results.read(tmp_path / "old.json")
+
+
+def test_table_tells_seeds_apart_from_networks():
+    run = results.load("cifar100-resnet20-laptop")[0]
+
+    def changed(seed, error, **changes):
+        curves = [{**run.curves[-1], "test_top1_error": error, "test_top5_error": error / 2}]
+        return dataclasses.replace(run, seed=seed, curves=curves, **changes)
+
+    lines = results.table([changed(0, 40.0), changed(1, 42.0), changed(0, 30.0, network={"name": "x"})]).splitlines()
+    assert len(lines) == 4
+    assert "| 41.00 ± 1.41 | 20.50 ± 0.71 | 2 |" in lines[2]
+    assert "| x | x | " in lines[3]
+    assert lines[3].endswith("| 30.00 | 15.00 | 1 |")
+    puzzle = {"data": "puzzles-joint"}
+    both = results.table([changed(0, 30.0), *(changed(seed, error, **puzzle) for seed, error in enumerate((0, 50, 8)))])
+    assert "\n\n" in both
+    assert "| 8.00 (0.00 to 50.00) | 2 of 3 | 61.65 |" in both

@@ -9,7 +9,7 @@ from torch import nn
 
 from gamlib import create_model, results
 from gamlib.data import Dataset, puzzles
-from gamlib.training import CheckpointError, Recipe, fit, recipes
+from gamlib.training import CheckpointError, Recipe, fit, profile, puzzle_recipe, recipes
 from gamlib.training.metrics import Totals, cross_entropy, evaluate
 from gamlib.training.trainer import Run, build_scheduler
 
@@ -87,12 +87,12 @@ def test_a_finished_run_returns_at_once_and_no_starts_again(tiny_data, tmp_path,
 def test_another_run_in_the_folder_is_named(tiny_data, tmp_path):
     fit(probe(), tiny_data, TINY, out=tmp_path)
     for other, differing in [
-        (dict(model=probe("none")), "network"),
-        (dict(recipe=dataclasses.replace(TINY, lr=0.2)), "recipe"),
-        (dict(seed=1), "seed"),
-        (dict(data=dataclasses.replace(tiny_data, md5={"train": "0"})), "data"),
+        ({"model": probe("none")}, "network"),
+        ({"recipe": dataclasses.replace(TINY, lr=0.2)}, "recipe"),
+        ({"seed": 1}, "seed"),
+        ({"data": dataclasses.replace(tiny_data, md5={"train": "0"})}, "data"),
     ]:
-        arguments = dict(model=probe(), data=tiny_data, recipe=TINY, out=tmp_path) | other
+        arguments = {"model": probe(), "data": tiny_data, "recipe": TINY, "out": tmp_path} | other
         with pytest.raises(CheckpointError, match=rf"belongs to another run \(another {differing}\)"):
             fit(**arguments)
 
@@ -120,6 +120,7 @@ def test_result_and_files(tiny_data, tmp_path):
     assert result.parameters == sum(p.numel() for p in model.parameters())
     assert result.versions["torch"] == torch.__version__
     assert result.seconds == sum(entry["seconds"] for entry in result.curves)
+    assert result.curves[-1]["lr"] == pytest.approx(TINY.lr / 25 / 1e4, rel=0.01)  # one-cycle's last update
     assert not model.training
     again = create_model(**model.spec, weights=tmp_path / "weights.safetensors").eval()
     x = torch.randn(2, 3, 32, 32)
@@ -231,3 +232,13 @@ def test_precision_and_layout_leave_the_loss_curve_alone(tiny_data, monkeypatch)
         curves[bf16] = [entry["train_loss"] for entry in result.curves]
     assert curves[True] == pytest.approx(curves[False], rel=0.03)
     assert curves[True] != curves[False]
+
+
+def test_profiles(monkeypatch):
+    monkeypatch.setenv("GAMLIB_PROFILE", "smoke")
+    assert (profile(), puzzle_recipe().name) == ("smoke", "smoke")
+    monkeypatch.delenv("GAMLIB_PROFILE")
+    assert (profile(), puzzle_recipe().name) == ("laptop", "puzzles")
+    monkeypatch.setenv("GAMLIB_PROFILE", "labtop")
+    with pytest.raises(ValueError, match="unknown GAMLIB_PROFILE 'labtop'; allowed, nearest first: laptop"):
+        profile()

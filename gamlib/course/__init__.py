@@ -1,1 +1,9 @@
 """What the notebooks' set-up and exercises use."""
+
+
+def __getattr__(name: str) -> object:
+    if name in ("show", "start"):  # matplotlib comes in with them; `gamlib doctor` must run without it
+        from gamlib.course import notebook
+
+        return getattr(notebook, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,8 @@
 
 from gamlib.training import recipes
 from gamlib.training.checkpoint import CheckpointError
+from gamlib.training.profiles import profile, puzzle_recipe
 from gamlib.training.recipes import Recipe
 from gamlib.training.trainer import fit
 
-__all__ = ["CheckpointError", "Recipe", "fit", "recipes"]
+__all__ = ["CheckpointError", "Recipe", "fit", "profile", "puzzle_recipe", "recipes"]

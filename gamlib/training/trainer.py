@@ -95,6 +95,7 @@ class Run:
         )
         self.scheduler = build_scheduler(self.optimizer, recipe, self.steps_per_epoch)
         self.commit = results.commit()
+        self.lr = 0.0
         self.epoch = 0
         self.curves: list[dict[str, float]] = []
         torch.manual_seed(seed)  # for what a network draws in training, such as dropout
@@ -108,12 +109,11 @@ class Run:
         for ids in torch.from_numpy(order).to(self.device).split(self.recipe.batch_size):
             self.step(ids, totals)
             bar.update()
-        lr = self.optimizer.param_groups[0]["lr"]
         self.model.eval()
         tested = evaluate(self.predict, self.data.test_images.to(self.device), self.data.test_labels.to(self.device))
         self.epoch += 1
         seconds = time.perf_counter() - start
-        self.curves.append({"epoch": self.epoch, "lr": lr, **totals.means("train"), **tested, "seconds": seconds})
+        self.curves.append({"epoch": self.epoch, "lr": self.lr, **totals.means("train"), **tested, "seconds": seconds})
         bar.set_postfix_str(f"test error {tested['test_top1_error']:.1f}%")
 
     def step(self, ids: Tensor, totals: Totals) -> None:
@@ -126,6 +126,7 @@ class Run:
         loss = cross_entropy(output, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.lr = self.optimizer.param_groups[0]["lr"]  # of this update; the scheduler sets the next one's
         self.optimizer.step()
         self.scheduler.step()
         totals.add(output, labels, loss)

@@ -1,0 +1,113 @@
+"""Notebooks keep the course's form. nbval runs them and compares their outputs; this looks at what it can't see."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def code_cells(path: Path) -> list[dict]:
+    return [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+
+
+def test_there_are_notebooks():
+    assert FOLDER / "00_start_here.ipynb" in NOTEBOOKS
+
+
+@every_notebook
+def test_was_run_from_top_to_bottom(path):
+    cells = code_cells(path)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert all(source(cell).strip() for cell in cells), "an empty code cell"
+    kinds = [output["output_type"] for cell in cells for output in cell["outputs"]]
+    assert "error" not in kinds
+    assert len(kinds) >= len(cells) / 2, "outputs were cleared"
+
+
+@every_notebook
+def test_prints_nothing_on_standard_error_and_leaves_no_bars_behind(path):
+    for cell in code_cells(path):
+        for output in cell["outputs"]:
+            if output["output_type"] == "stream":
+                assert output["name"] == "stdout", "".join(output["text"])
+                assert "\r" not in "".join(output["text"]), "a progress bar in all its states"
+
+
+@every_notebook
+def test_is_small_and_holds_no_widget_state(path):
+    assert path.stat().st_size < 1_000_000
+    assert "widgets" not in read(path)["metadata"]
+
+
+@every_notebook
+def test_every_figure_has_an_alt_text(path):
+    for cell in code_cells(path):
+        for output in cell["outputs"]:
+            if "image/png" in output.get("data", {}):
+                assert len(output["metadata"]["image/png"].get("alt", "")) > 40
+    for cell in read(path)["cells"]:
+        if cell["cell_type"] == "markdown":
+            assert "![](" not in source(cell)
+            assert "<img" not in source(cell)
+
+
+@every_notebook
+def test_compares_most_of_its_outputs(path):
+    cells = code_cells(path)
+    ignored = [c for c in cells if {"nbval-ignore-output", "nbval-skip"} & set(c["metadata"].get("tags", []))]
+    assert len(ignored) <= 0.2 * len(cells)
+    assert not [c for c in cells if "nbval-skip" in c["metadata"].get("tags", [])], "a cell that no test runs"
+
+
+@every_notebook
+def test_form(path):
+    cells = read(path)["cells"]
+    assert 20 <= len(cells) <= 60
+    text = " ".join(source(cell) for cell in cells if cell["cell_type"] == "markdown")
+    assert 1000 <= len(text.split()) <= 3000
+    first = source(cells[0])
+    assert first.startswith(f"# {path.stem[:2]} · ")
+    minutes = int(re.search(r"\*\*Time:\*\* (\d+) minutes", first).group(1))
+    assert 20 <= minutes <= 45
+    assert "**Needs:**" in first
+    assert source(cells[1]) == source(read(NOTEBOOKS[0])["cells"][1]), "another set-up cell than the first notebook's"
+    last = source(cells[-1])
+    assert "## Five things to take along" in last
+    assert [line[:2] for line in last.splitlines() if line[:1].isdigit()] == ["1.", "2.", "3.", "4.", "5."]
+    assert "**Next:**" in last
+
+
+@every_notebook
+def test_long_classes_come_after_their_lines_ran_loose(path):
+    for cell in code_cells(path):
+        for block in re.split(r"^(?=class )", source(cell), flags=re.M)[1:]:
+            lines = [line for line in block.splitlines() if not line or line.startswith((" ", "class "))]
+            assert len(lines) <= 25
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*NOTEBOOKS, FOLDER / "README.md", FOLDER.parent / "README.md", FOLDER.parent / "data" / "README.md"],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
+def test_links_lead_somewhere(path):
+    if path.suffix == ".ipynb":
+        text = "\n".join(source(cell) for cell in read(path)["cells"] if cell["cell_type"] == "markdown")
+    else:
+        text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text):
+        if not target.startswith(("http://", "https://")):
+            assert (path.parent / target).exists(), target
