@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from gamlib import create_model, data, list_attention, list_models, results
+from gamlib.attention._checks import check_integer
 from gamlib.compare import check_networks, compare, reduction_options
 from gamlib.cost import count_macs, count_parameters
 from gamlib.course import doctor
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return arguments.run(arguments)
-    except (DataError, CheckpointError, UsageError) as error:
+    except (DataError, CheckpointError, UsageError, OSError) as error:
         print(f"gamlib {arguments.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -146,6 +147,7 @@ def run_paper(arguments: argparse.Namespace) -> int:
 def run_train(arguments: argparse.Namespace) -> int:
     """Train one network, and print its result."""
     recipe = chosen_recipe(arguments)
+    usable(check_integer, "seed", arguments.seed, 0)
     dataset = usable(data.load, arguments.data, arguments.root)
     name = arguments.model or default_model(arguments.data)
     options = reduction_options(arguments.attention, arguments.reduction)
@@ -166,6 +168,8 @@ def run_train(arguments: argparse.Namespace) -> int:
 def run_compare(arguments: argparse.Namespace) -> int:
     """Train several networks, and print their table."""
     recipe = chosen_recipe(arguments)
+    for seed in arguments.seeds:
+        usable(check_integer, "seeds", seed, 0)
     puzzles = [name for name in data.list_datasets() if name.startswith("puzzles-")]
     names = [name for given in arguments.data for name in (puzzles if given == "puzzles" else [given])]
     datasets = [usable(data.load, name, arguments.root) for name in names]

@@ -43,8 +43,8 @@ def compare(
     out.mkdir(parents=True, exist_ok=True)
     runs = []
     for data in datasets:
-        for seed in seeds:
-            for attention in attentions:
+        for seed in dict.fromkeys(seeds):
+            for attention in dict.fromkeys(attentions):
                 torch.manual_seed(seed)
                 network = create_model(model, attention, reduction_options(attention, reduction), data.num_classes)
                 runs.append(fit(network, data, recipe, seed, out / data.name / f"{attention}-seed{seed}"))

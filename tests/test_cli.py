@@ -44,7 +44,20 @@ def test_train_writes_everything_and_goes_on(capsys, tmp_path):
 
 
 def test_compare_makes_one_table_one_chart_and_one_json(capsys, tmp_path):
-    command = ["compare", "--data", "puzzles", "--attention", "none", "tam", "--seeds", "0", "1", "--reduction", "4"]
+    command = [
+        "compare",
+        "--data",
+        "puzzles",
+        "--attention",
+        "none",
+        "tam",
+        "--seeds",
+        "0",
+        "1",
+        "0",
+        "--reduction",
+        "4",
+    ]
     assert main([*command, "--out", str(tmp_path), *QUICK]) == 0
     out = capsys.readouterr().out
     runs = results.read(tmp_path / "compare.json")
@@ -70,6 +83,8 @@ MISTAKES = [
     (["train", "--attention", "gam", "--reduction", "99"], "reduction=99 leaves no hidden channel"),
     (["train", "--lr", "-1"], "lr must be above 0, got -1.0"),
     (["train", "--data", "cifar100", "--root", "no-such-folder"], "CIFAR-100 is not here"),
+    (["train", "--seed", "-1"], "seed must be an integer of 0 or more, got -1"),
+    (["compare", "--seeds", "0", "-1"], "seeds must be an integer of 0 or more, got -1"),
     (["compare", "--attention", "none", "gma"], "unknown attention 'gma'; allowed, nearest first: gam"),
     (["compare", "--data", "joint"], "unknown data set 'joint'; allowed, nearest first: puzzles-joint"),
     (["compare", "--attention", "se", "--reduction", "0"], "reduction must be an integer of 1 or more, got 0"),
@@ -95,6 +110,12 @@ def test_a_missing_data_set_leaves_no_traceback(tmp_path):
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert str(tmp_path / "cifar-100-python" / "train") in done.stderr
+
+
+def test_an_output_folder_that_can_not_be_made_leaves_no_traceback(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert main(["train", "--out", str(tmp_path / "file"), *QUICK]) == 2
+    assert str(tmp_path / "file") in capsys.readouterr().err
 
 
 def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, tmp_path):

@@ -58,6 +58,7 @@ def test_a_stopped_run_goes_on_exactly(tiny_data, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fit(probe(), tiny_data, TINY, seed=5, out=tmp_path / "stopped")
     monkeypatch.undo()
+    monkeypatch.setattr(results, "commit", lambda: "another commit")
     torch.manual_seed(99)  # whatever happened in between
     resumed = probe(seed=1)
     result = fit(resumed, tiny_data, TINY, seed=5, out=tmp_path / "stopped")
@@ -68,6 +69,7 @@ def test_a_stopped_run_goes_on_exactly(tiny_data, tmp_path, monkeypatch):
         return [{key: value for key, value in entry.items() if key != "seconds"} for entry in curves]
 
     assert told(result.curves) == told(expected.curves)
+    assert result.commit == f"{expected.commit}, then another commit"
     logged = [json.loads(line) for line in (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()]
     assert logged == result.curves
     assert [entry["epoch"] for entry in logged] == [1, 2, 3]
@@ -78,8 +80,12 @@ def test_a_finished_run_returns_at_once_and_no_starts_again(tiny_data, tmp_path,
     trained = []
     train_epoch = Run.train_epoch
     monkeypatch.setattr(Run, "train_epoch", lambda self, bar: (trained.append(self.epoch), train_epoch(self, bar)))
-    assert fit(probe(), tiny_data, TINY, out=tmp_path).curves == first.curves
-    assert trained == []
+    monkeypatch.setattr(results, "commit", lambda: "another commit")
+    written = (tmp_path / "result.json").read_bytes()
+    model = probe(seed=1)
+    assert fit(model, tiny_data, TINY, out=tmp_path) == first  # with the commit that it was trained from
+    assert (trained, model.training) == ([], False)
+    assert (tmp_path / "result.json").read_bytes() == written
     fit(probe(), tiny_data, TINY, out=tmp_path, resume="no")
     assert trained == [0, 1, 2]
 
@@ -218,6 +224,8 @@ def test_bad_recipe(changes, message):
 def test_unknown_recipe_and_resume(tiny_data):
     with pytest.raises(ValueError, match="unknown recipe 'lapto'; allowed, nearest first: laptop"):
         recipes.get("lapto")
+    with pytest.raises(ValueError, match="seed must be an integer of 0 or more, got -1"):
+        fit(probe(), tiny_data, TINY, seed=-1)
     with pytest.raises(ValueError, match="resume must be 'auto' or 'no', got True"):
         fit(probe(), tiny_data, TINY, resume=True)
 

@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 
-def check_at_least_one(name: str, value: int) -> None:
-    """Raise ValueError unless `value` is an integer of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an integer of 1 or more, got {value!r}")
+def check_integer(name: str, value: int, least: int = 1) -> None:
+    """Raise ValueError unless `value` is an integer of `least` or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}")
 
 
 def check_hidden_channels(channels: int, reduction: int) -> int:
     """Return the bottleneck's width, channels // reduction; raise ValueError where it is zero."""
-    check_at_least_one("channels", channels)
-    check_at_least_one("reduction", reduction)
+    check_integer("channels", channels)
+    check_integer("reduction", reduction)
     hidden = channels // reduction
     if hidden < 1:
         raise ValueError(
@@ -27,14 +27,14 @@ def check_hidden_channels(channels: int, reduction: int) -> int:
 
 def check_kernel_size(kernel_size: int) -> None:
     """Raise ValueError unless `kernel_size` is odd: an even window has no centre to pad around."""
-    check_at_least_one("kernel_size", kernel_size)
+    check_integer("kernel_size", kernel_size)
     if kernel_size % 2 == 0:
         raise ValueError(f"kernel_size must be odd (1, 3, 5, 7, ...), got {kernel_size}")
 
 
 def check_groups(groups: int, channels: int, hidden: int) -> None:
     """Raise ValueError unless `groups` divides both widths of a grouped bottleneck."""
-    check_at_least_one("groups", groups)
+    check_integer("groups", groups)
     if channels % groups or hidden % groups:
         allowed = [g for g in range(1, hidden + 1) if channels % g == 0 and hidden % g == 0]
         raise ValueError(

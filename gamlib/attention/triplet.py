@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gamlib.attention._checks import check_at_least_one, check_input, check_kernel_size, init_convs
+from gamlib.attention._checks import check_input, check_integer, check_kernel_size, init_convs
 
 
 class PlaneGate(nn.Module):
@@ -44,7 +44,7 @@ class TripletAttention(nn.Module):
 
     def __init__(self, channels: int, *, kernel_size: int = 7) -> None:
         super().__init__()
-        check_at_least_one("channels", channels)
+        check_integer("channels", channels)
         check_kernel_size(kernel_size)
         self.channels = channels
         self.cw_gate = PlaneGate(kernel_size)

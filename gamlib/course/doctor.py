@@ -68,20 +68,14 @@ def _packages() -> Finding:
 
 def _device() -> Finding:
     device = best_device()
-    precision = "bfloat16" if has_bf16(device) else "float32"
-    advice = (
-        ""
-        if device.type == "cuda"
-        else "no GPU: notebooks 00 to 09 are made for that; on Colab: Runtime, Change runtime type, GPU"
-    )
-    return Finding("device", f"{device.type}: {device_name(device)}; trains in {precision}", advice, needed=False)
+    found = f"{device.type}: {device_name(device)}; trains in {'bfloat16' if has_bf16(device) else 'float32'}"
+    advice = "no GPU: puzzles take minutes here, CIFAR-100 half an hour and more; on Colab, choose a GPU runtime"
+    return Finding("device", found, "" if device.type == "cuda" else advice, needed=False)
 
 
 def _threads() -> Finding:
-    threads, cores = (
-        torch.get_num_threads(),
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-    )
+    threads = torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     advice = "" if threads <= cores else f"more threads than cores: set OMP_NUM_THREADS={cores}"
     return Finding("threads", f"{threads} of {cores} cores", advice)
 

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from gamlib.attention._checks import unknown_name
+from gamlib.attention._checks import check_integer, unknown_name
 from gamlib.data.dataset import Dataset
 
 SIZE = 32  # pixels, both ways
@@ -86,8 +86,7 @@ def compose(task: str, split: str, seed: int = 0) -> tuple[np.ndarray, np.ndarra
         raise unknown_name("task", task, TASKS)
     if split not in COUNT:
         raise unknown_name("split", split, COUNT)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer of 0 or more, got {seed!r}")
+    check_integer("seed", seed, least=0)
     rng = np.random.default_rng([seed, TASKS.index(task), list(COUNT).index(split)])
     layout, n = LAYOUTS[task], COUNT[split]
     k = len(layout.columns)

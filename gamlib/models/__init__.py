@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from gamlib.attention import BAM, full_options, list_attention
-from gamlib.attention._checks import check_at_least_one, unknown_name
+from gamlib.attention._checks import check_integer, unknown_name
 
 __all__ = ["create_model", "insert_attention", "list_models"]
 
@@ -71,7 +71,7 @@ def create_model(
         raise ValueError(f"attention {attention or 'none'!r} has no options, got {options}")
     if attention == "abn" and name not in ABN_BACKBONES:
         raise ValueError(f"attention 'abn' is not defined for {name!r}; allowed models: {', '.join(ABN_BACKBONES)}")
-    check_at_least_one("num_classes", num_classes)
+    check_integer("num_classes", num_classes)
     stem = STEMS[name][0] if stem is None else stem
     if stem not in STEMS[name]:
         raise ValueError(f"stem {stem!r} is not defined for {name!r}; allowed: {', '.join(STEMS[name])}")

@@ -5,7 +5,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from gamlib.attention._checks import check_at_least_one, unknown_name
+from gamlib.attention._checks import check_integer, unknown_name
 
 SCHEDULES = ("one-cycle", "step")
 
@@ -27,8 +27,8 @@ class Recipe:
     weight_decay: float = 5e-4  # of all parameters
 
     def __post_init__(self) -> None:
-        check_at_least_one("epochs", self.epochs)
-        check_at_least_one("batch_size", self.batch_size)
+        check_integer("epochs", self.epochs)
+        check_integer("batch_size", self.batch_size)
         if self.schedule not in SCHEDULES:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
         if not self.lr > 0:

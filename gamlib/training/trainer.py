@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from gamlib import results
 from gamlib._device import best_device, device_name, has_bf16
+from gamlib.attention._checks import check_integer
 from gamlib.cost import count_parameters
 from gamlib.data import Dataset, augment
 from gamlib.results import Result
@@ -47,11 +48,12 @@ def fit(
             "no" starts again.
 
     Raises:
-        ValueError: for an unknown `resume`, or a model whose output has not one column for each class.
+        ValueError: for a negative seed, an unknown `resume`, or a model whose output has not one column for each class.
         CheckpointError: where `out` holds a checkpoint of another run, or a damaged one.
     """
     if resume not in ("auto", "no"):
         raise ValueError(f"resume must be 'auto' or 'no', got {resume!r}")
+    check_integer("seed", seed, least=0)
     run = Run(model, data, recipe, seed)
     out = None if out is None else Path(out)
     if out is not None:
@@ -59,6 +61,9 @@ def fit(
         state = checkpoint.load(out, run.identity()) if resume == "auto" else None
         if state is not None:
             run.load_state(state)
+        if run.epoch == recipe.epochs and (out / "result.json").is_file():
+            model.eval()
+            return results.read(out / "result.json")[0]  # as it was written: with that day's commit and versions
     with run.progress_bar() as bar:
         while run.epoch < recipe.epochs:
             run.train_epoch(bar)
@@ -172,6 +177,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "rng": torch.get_rng_state(),
+            "commit": self.commit,
             "curves": self.curves,
         }
 
@@ -181,6 +187,8 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         torch.set_rng_state(state["rng"])
+        if state["commit"] != self.commit:
+            self.commit = f"{state['commit']}, then {self.commit}"
         self.curves = state["curves"]
         self.epoch = len(self.curves)
 
