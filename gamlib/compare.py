@@ -90,7 +90,7 @@ def draw(runs: Sequence[Result]):
         if name.startswith("puzzles-"):
             error = 100 * (1 - puzzles.ceiling(name.removeprefix("puzzles-")))
             axes.axhline(error, color="grey", linestyle="--", label="best without the cue")
-        axes.set(title=name, xlabel="epoch", ylabel="test top-1 error (%)", ylim=(0, 100))
+        axes.set(title=name, xlabel="epoch", ylabel="test top-1 error (%)", ylim=(-3, 100))
         axes.grid(alpha=0.3)
         axes.legend()
     return figure
