@@ -57,7 +57,8 @@ def save(runs: Sequence[Result], path: Path) -> None:
     """Write runs as one JSON file, in one go: a reader sees the old file or the new one."""
     content = {"schema": SCHEMA, "runs": [dataclasses.asdict(run) for run in runs]}
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
+    # default=str: a reader's own module may take options that JSON has no form for; the run must not be lost for that.
+    partial.write_text(json.dumps(content, indent=1, default=str) + "\n")
     partial.replace(path)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torchvision.datasets import CIFAR100
 
 from gamlib import create_model, data
-from gamlib._paths import checkout_data
+from gamlib._paths import PACKAGE, checkout_data, recorded
 from gamlib.data import DataError, augment, cifar100, data_root, puzzles
 
 OFFICIAL = data_root() / cifar100.FOLDER
@@ -97,6 +98,14 @@ def test_data_root(monkeypatch, tmp_path):
     assert data_root() == checkout_data()  # whatever the working directory
     monkeypatch.setattr("gamlib._paths.checkout_data", lambda: None)
     assert data_root() == Path.home() / ".cache" / "gamlib"
+
+
+def test_recorded_runs_are_found_in_a_checkout_and_in_a_wheel(monkeypatch):
+    assert recorded("results") == checkout_data() / "results"
+    monkeypatch.setattr("gamlib._paths.checkout_data", lambda: None)
+    packed = dict(re.findall(r'^"(data/\w+)" = "(\S+)"$', (PACKAGE.parent / "pyproject.toml").read_text(), flags=re.M))
+    for kind in ("results", "zoo"):
+        assert recorded(kind) == PACKAGE.parent / packed[f"data/{kind}"]
 
 
 def test_unknown_names():

@@ -209,6 +209,17 @@ def test_unknown_blocks_raise_and_list_candidates():
         insert_attention(Plain(), "se", where="blocks")
 
 
+def test_stages_of_unknown_blocks_are_not_touched():
+    class Foreign(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer1 = nn.Sequential(nn.Conv2d(3, 8, 3))
+            self.layer2 = nn.Conv2d(8, 8, 3)
+
+    with pytest.raises(ValueError, match="no known stage in Foreign"):
+        insert_attention(Foreign(), "bam", where="stage")
+
+
 def test_module_names_say_where():
     model = insert_attention(Plain(), "se", where=["stem", "norm", "norm"], reduction=4).eval()
     assert list(Plain().state_dict()) == [key for key in model.state_dict() if ".attention." not in key]

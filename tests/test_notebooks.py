@@ -1,5 +1,6 @@
 """Notebooks keep the course's form. nbval runs them and compares their outputs; this looks at what it can't see."""
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -111,3 +112,13 @@ def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text):
         if not target.startswith(("http://", "https://")):
             assert (path.parent / target).exists(), target
+
+
+def test_readmes_picture_is_the_notebooks_own():
+    pictures = [
+        base64.b64decode(output["data"]["image/png"])
+        for cell in code_cells(FOLDER / "00_start_here.ipynb")
+        for output in cell["outputs"]
+        if "image/png" in output.get("data", {})
+    ]
+    assert (FOLDER / "images" / "look_inside.png").read_bytes() in pictures

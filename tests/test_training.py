@@ -156,6 +156,17 @@ def test_a_readers_own_network(tiny_data, tmp_path):
     assert (result.network, result.label) == ({"name": "Mine"}, "Mine")
 
 
+def test_a_networks_odd_options_and_shared_weights_lose_no_run(tiny_data, tmp_path):
+    def mine(channels, *, activation=nn.ReLU):
+        return activation()
+
+    model = create_model("probe", mine, num_classes=10)
+    model.again = model.fc  # one tensor under two keys
+    result = fit(model, tiny_data, dataclasses.replace(TINY, epochs=1), out=tmp_path)
+    assert "ReLU" in results.read(tmp_path / "result.json")[0].network["attention_options"]["activation"]
+    assert result.label == "mine"
+
+
 def test_evaluation_counts_every_sample_once():
     scores = torch.randn(103, 20)
     labels = torch.randint(20, (103,))

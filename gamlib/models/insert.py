@@ -125,8 +125,12 @@ def _stage_places(model: nn.Module) -> list[Place]:
     if ends:
         return [(block, block.out_channels, _attach_behind_inverted_residual) for block in ends]
     stages = resnet.stages(model)
-    before_last = stages[:-1] or stages
-    return [(stage, resnet.last_norm(stage[-1]).num_features, _attach_behind) for stage in before_last]
+    blocks = [[place for module in stage.children() if (place := _block_place(module))] for stage in stages]
+    if not all(blocks):
+        return []
+    # The last block's channels are the stage's.
+    places = [(stage, known[-1][1], _attach_behind) for stage, known in zip(stages, blocks, strict=True)]
+    return places[:-1] or places
 
 
 def _attach_in_block(block: nn.Module, attention: nn.Module) -> None:

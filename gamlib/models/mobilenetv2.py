@@ -28,5 +28,6 @@ class AttentionAfterInvertedResidual(InvertedResidual):
 
 def stage_ends(model: nn.Module) -> list[InvertedResidual]:
     """The last block of each of the seven stages: the one whose successor has another width, or none."""
-    blocks = [module for module in model.modules() if isinstance(module, InvertedResidual)]
+    kinds = (InvertedResidual, AttentionInvertedResidual, AttentionAfterInvertedResidual)  # and no reader's subclass
+    blocks = [module for module in model.modules() if type(module) in kinds]
     return [a for a, b in pairwise(blocks) if a.out_channels != b.out_channels] + blocks[-1:]

@@ -73,8 +73,9 @@ def fit(
     model.eval()
     result = run.result()
     if out is not None:
-        results.save([result], out / "result.json")
-        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, out / "weights.safetensors")
+        weights = {key: value.clone(memory_format=torch.contiguous_format) for key, value in model.state_dict().items()}
+        save_file(weights, out / "weights.safetensors")
+        results.save([result], out / "result.json")  # last: where it stands, the run is complete
     return result
 
 
