@@ -1,12 +1,14 @@
 """Trains several attentions, with several seeds, under one recipe, and sets them side by side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import torch
 
 from gamlib import results
 from gamlib.attention import full_options, list_attention
+from gamlib.attention._checks import check_seed
 from gamlib.data import Dataset, puzzles
 from gamlib.models import create_model
 from gamlib.results import Result
@@ -24,6 +26,8 @@ def compare(
 ) -> list[Result]:
     """Train `model` with each attention and each seed on each data set; unfinished runs go on, finished ones are read.
 
+    What is named twice is trained once. compare.json and compare.png hold the runs of the last call.
+
     A seed decides the backbone's weights, the attention's, and the order of the images, so that networks of one seed
     start from one backbone.
 
@@ -39,7 +43,10 @@ def compare(
     Raises:
         ValueError: for an unknown name or a bad value, before anything is trained.
     """
+    for seed in seeds:
+        check_seed(seed)
     check_networks(datasets, model, attentions, reduction)
+    datasets = {data.name: data for data in datasets}.values()
     out.mkdir(parents=True, exist_ok=True)
     runs = []
     for data in datasets:
@@ -68,7 +75,7 @@ def reduction_options(attention: str, reduction: int | None) -> dict[str, int]:
 
 
 def draw(runs: Sequence[Result]):
-    """A figure of test error by epoch: a panel for each data set, a line for each run, a colour for each attention.
+    """A figure of test error by epoch: a panel per data set, a line per run, a colour and a marker per attention.
 
     The dashed line of a puzzle is the least error that is possible without its cue.
     """
@@ -77,25 +84,23 @@ def draw(runs: Sequence[Result]):
 
     names = list(dict.fromkeys(run.data for run in runs))
     labels = list(dict.fromkeys(run.label for run in runs))
-    colours = dict(zip(labels, _endless(sns.color_palette("colorblind")), strict=False))
-    figure = Figure(figsize=(5.5 * len(names), 4), layout="constrained")
+    looks = dict(
+        zip(labels, zip(cycle(sns.color_palette("colorblind")), cycle("osD^vXP*"), strict=False), strict=False)
+    )
+    figure = Figure(figsize=(6 * len(names), 4), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         told = set()
         for run in (run for run in runs if run.data == name):
             epochs = [entry["epoch"] for entry in run.curves]
             errors = [entry["test_top1_error"] for entry in run.curves]
+            colour, marker = looks[run.label]
             label = None if run.label in told else run.label
             told.add(run.label)
-            axes.plot(epochs, errors, color=colours[run.label], label=label, marker=".")
+            axes.plot(epochs, errors, color=colour, marker=marker, markersize=5, label=label)
         if name.startswith("puzzles-"):
             error = 100 * (1 - puzzles.ceiling(name.removeprefix("puzzles-")))
-            axes.axhline(error, color="grey", linestyle="--", label="best without the cue")
+            axes.axhline(error, color="black", linestyle="--", linewidth=1, label="least without the cue")
         axes.set(title=name, xlabel="epoch", ylabel="test top-1 error (%)", ylim=(-3, 100))
         axes.grid(alpha=0.3)
         axes.legend()
     return figure
-
-
-def _endless(palette: Sequence) -> Iterator:
-    while True:
-        yield from palette

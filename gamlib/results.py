@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gamlib._paths import PACKAGE, recorded
+from gamlib._paths import PACKAGE, checkout_data, recorded
 from gamlib.attention._checks import unknown_name
 from gamlib.data import puzzles
 
@@ -57,16 +57,24 @@ def save(runs: Sequence[Result], path: Path) -> None:
     """Write runs as one JSON file, in one go: a reader sees the old file or the new one."""
     content = {"schema": SCHEMA, "runs": [dataclasses.asdict(run) for run in runs]}
     partial = path.with_name(path.name + ".partial")
-    # default=str: a reader's own module may take options that JSON has no form for; the run must not be lost for that.
-    partial.write_text(json.dumps(content, indent=1, default=str) + "\n")
+    partial.write_text(json.dumps(content, indent=1, default=describe) + "\n")
     partial.replace(path)
 
 
+def describe(value: object) -> str:
+    """A name for what JSON has no form for, such as a class among a mechanism's options; the same in every process."""
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+
 def read(path: Path) -> list[Result]:
-    """Runs from a JSON file that `save` wrote. Raises ValueError where its schema is another."""
-    content = json.loads(path.read_text())
-    if content.get("schema") != SCHEMA:
-        raise ValueError(f"{path}: schema {content.get('schema')!r}, expected {SCHEMA}; written by another gamlib?")
+    """Runs from a JSON file that `save` wrote. Raises ValueError where it is damaged, or its schema is another."""
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not complete JSON ({error}); delete it") from None
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"{path}: schema {schema!r}, expected {SCHEMA}; written by another gamlib?")
     return [Result(**run) for run in content["runs"]]
 
 
@@ -105,7 +113,7 @@ def table(runs: Sequence[Result]) -> str:
     headings = ["data", "network", "attention", "parameters", "top-1 error (%)"]
     tables = [
         _markdown([*headings, "top-5 error (%)", "seeds"], on_photographs),
-        _markdown([*headings, "seeds that solve it", "best without the cue (%)"], on_puzzles),
+        _markdown([*headings, "seeds that solve it", "least error without the cue (%)"], on_puzzles),
     ]
     return "\n\n".join(text for text in tables if text)
 
@@ -114,7 +122,9 @@ def _groups(runs: Sequence[Result]) -> list[list[Result]]:
     """Runs that differ in their seed alone, together."""
     groups: dict[str, list[Result]] = {}
     for run in runs:
-        groups.setdefault(json.dumps([run.data, run.network, run.recipe], sort_keys=True), []).append(run)
+        groups.setdefault(json.dumps([run.data, run.network, run.recipe, run.precision], sort_keys=True), []).append(
+            run
+        )
     return list(groups.values())
 
 
@@ -152,7 +162,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def commit() -> str | None:
-    """The checkout's commit, with "+" where tracked files differ from it; None outside a checkout.
+    """The checkout's commit, with "+" where tracked files differ from it; None where gamlib runs from no checkout.
 
     The first answer holds for the process: what is edited later is not the code that runs.
     """
@@ -162,6 +172,8 @@ def commit() -> str | None:
             ["git", "-C", str(PACKAGE.parent), *arguments], capture_output=True, text=True, check=True
         ).stdout.strip()
 
+    if checkout_data() is None:
+        return None
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):

@@ -153,3 +153,15 @@ def gam(x: Tensor, module: nn.Module) -> Tensor:
             logits = shuffle(logits, gate.groups)
         x = torch.einsum("nchw,nchw->nchw", x, sigmoid(logits))
     return x
+
+
+def abn(x: Tensor, model: nn.Module) -> tuple[Tensor, Tensor]:
+    """ABN around a small ResNet: logits and attention logits, the stages taken as they are."""
+    backbone, branch, gate = model.backbone, model.branch, model.attention_gate
+    x = relu(batch_norm(conv(x, backbone.conv1), backbone.bn1))
+    x = backbone.layer2(backbone.layer1(x))
+    a = relu(batch_norm(conv(batch_norm(branch.stage(x), branch.bn1), branch.conv), branch.bn2))
+    attention_logits = channel_means(conv(a, model.attention_head))
+    m = sigmoid(batch_norm(conv(a, gate.conv), gate.bn))[:, 0]
+    x = backbone.layer3(x + scale_places(x, m))
+    return linear(channel_means(x), backbone.fc), attention_logits

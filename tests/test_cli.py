@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from gamlib import results
+from gamlib import create_model, results
 from gamlib.__main__ import main
 from gamlib.course import doctor
 
@@ -81,10 +83,15 @@ MISTAKES = [
     (["train", "--recipe", "lap"], "unknown recipe 'lap'; allowed, nearest first: laptop"),
     (["train", "--data", "cifar"], "unknown data set 'cifar'; allowed, nearest first: cifar100"),
     (["train", "--attention", "gam", "--reduction", "99"], "reduction=99 leaves no hidden channel"),
-    (["train", "--lr", "-1"], "lr must be above 0, got -1.0"),
+    (["train", "--lr", "-1"], "lr must be above 0 and finite, got -1.0"),
     (["train", "--data", "cifar100", "--root", "no-such-folder"], "CIFAR-100 is not here"),
     (["train", "--seed", "-1"], "seed must be an integer of 0 or more, got -1"),
-    (["compare", "--seeds", "0", "-1"], "seeds must be an integer of 0 or more, got -1"),
+    (["train", "--seed", str(2**63)], "seed must be below 2**63"),
+    (["train", "--lr", "inf"], "lr must be above 0 and finite, got inf"),
+    (["train", "--momentum", "-1"], "momentum must lie between 0 and 1, got -1.0"),
+    (["train", "--weight-decay", "nan"], "weight_decay must lie between 0 and 1, got nan"),
+    (["compare", "--data", "puzzles", "cifar100"], "puzzles and photographs have different default networks"),
+    (["compare", "--seeds", "0", "-1"], "seed must be an integer of 0 or more, got -1"),
     (["compare", "--attention", "none", "gma"], "unknown attention 'gma'; allowed, nearest first: gam"),
     (["compare", "--data", "joint"], "unknown data set 'joint'; allowed, nearest first: puzzles-joint"),
     (["compare", "--attention", "se", "--reduction", "0"], "reduction must be an integer of 1 or more, got 0"),
@@ -94,6 +101,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("command", "message"), MISTAKES, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
 def test_mistakes_exit_with_2_and_one_message(capsys, monkeypatch, tmp_path, command, message):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GAMLIB_DATA", str(tmp_path / "nowhere"))
     assert main(command) == 2
     err = capsys.readouterr().err
     assert message in err
@@ -112,6 +120,65 @@ def test_a_missing_data_set_leaves_no_traceback(tmp_path):
     assert str(tmp_path / "cifar-100-python" / "train") in done.stderr
 
 
+def test_a_last_batch_of_one_image_is_refused_before_training(capsys, tmp_path):
+    command = ["train", "--attention", "bam", "--reduction", "4", "--out", str(tmp_path)]
+    assert main([*command, "--batch-size", "333"]) == 2
+    assert "batch_size=333 leaves a last batch of one image (of 1,000)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--out", "--root"])
+@pytest.mark.parametrize("value", ["", "~nosuchuser/x"])
+def test_folders_that_are_none(capsys, option, value):
+    with pytest.raises(SystemExit) as error:
+        main(["train", option, value])
+    assert error.value.code == 2
+    assert f"argument {option}" in capsys.readouterr().err
+
+
+def test_a_damaged_result_is_named(capsys, tmp_path):
+    command = ["train", "--out", str(tmp_path), *QUICK]
+    assert main(command) == 0
+    (tmp_path / "result.json").write_text("{")
+    assert main(command) == 2
+    assert f"{tmp_path / 'result.json'} is not complete JSON" in capsys.readouterr().err
+
+
+def test_seed_and_reduction_reach_the_network(tmp_path):
+    """The weights that a run starts from, by way of a recipe that changes next to nothing."""
+    still = ["--data", "puzzles-joint", "--reduction", "2", "--lr", "1e-12", *QUICK]
+    starts = {}
+    for seed in ("1", "2"):
+        assert main(["train", "--attention", "se", "--seed", seed, "--out", str(tmp_path / seed), *still]) == 0
+        torch.manual_seed(int(seed))
+        expected = create_model("probe", "se", {"reduction": 2}, num_classes=10).state_dict()
+        starts[seed] = load_file(tmp_path / seed / "weights.safetensors")
+        torch.testing.assert_close(starts[seed]["conv1.weight"], expected["conv1.weight"], rtol=0, atol=1e-6)
+        assert starts[seed].keys() == expected.keys()
+        assert results.read(tmp_path / seed / "result.json")[0].seed == int(seed)
+    assert main(["compare", "--attention", "none", "se", "--seeds", "2", "--out", str(tmp_path / "c"), *still]) == 0
+    for attention in ("none", "se"):
+        weights = load_file(tmp_path / "c" / "puzzles-joint" / f"{attention}-seed2" / "weights.safetensors")
+        assert torch.allclose(weights["conv1.weight"], starts["2"]["conv1.weight"], atol=1e-6)
+    assert results.read(tmp_path / "c" / "compare.json")[1].reduction == 2
+
+
+def test_paper_in_a_fresh_process():
+    """torchvision comes in under the meta device then, which torch 2.6 does not take everywhere."""
+    done = subprocess.run([sys.executable, "-m", "gamlib", "paper"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "64 of 68" in done.stdout
+
+
+@pytest.mark.parametrize(("command", "code"), [("doctor", 1), ("paper", 2)])
+def test_a_missing_package_is_named(command, code):
+    hide = f"import sys; sys.modules['tqdm'] = None; sys.argv = ['gamlib', {command!r}]; import gamlib.__main__ as m"
+    fake = "import importlib.metadata as i; v = i.version; i.version = lambda n: v('no-such' if n == 'tqdm' else n)"
+    done = subprocess.run([sys.executable, "-c", f"{fake}; {hide}; sys.exit(m.main())"], capture_output=True, text=True)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "tqdm" in (done.stdout if command == "doctor" else done.stderr)
+
+
 def test_an_output_folder_that_can_not_be_made_leaves_no_traceback(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     assert main(["train", "--out", str(tmp_path / "file"), *QUICK]) == 2
@@ -122,7 +189,7 @@ def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, tmp_path):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gamlib.__main__.fit", interrupted)
+    monkeypatch.setattr("gamlib.commands.fit", interrupted)
     assert main(["train", "--out", str(tmp_path)]) == 130
     assert "The same command goes on" in capsys.readouterr().err
 

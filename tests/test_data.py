@@ -12,7 +12,7 @@ from torchvision.datasets import CIFAR100
 
 from gamlib import create_model, data
 from gamlib._paths import PACKAGE, checkout_data, recorded
-from gamlib.data import DataError, augment, cifar100, data_root, puzzles
+from gamlib.data import DataError, Dataset, augment, cifar100, data_root, puzzles
 
 OFFICIAL = data_root() / cifar100.FOLDER
 needs_cifar = pytest.mark.skipif(
@@ -151,6 +151,9 @@ def test_augmentation_does_not_depend_on_the_order_of_work():
     assert torch.equal(torch.cat(parts), whole[order])
     assert not torch.equal(augment.shift_and_flip(images, ids, seed=4, epoch=5), whole)
     assert not torch.equal(augment.shift_and_flip(images, ids, seed=3, epoch=6), whole)
+    # No seed repeats another's epochs.
+    streams = {tuple(augment.random_bits(ids, seed, epoch).tolist()) for seed in range(20) for epoch in range(20)}
+    assert len(streams) == 400
 
 
 def test_random_bits_are_splitmix64_and_spread_evenly():
@@ -161,7 +164,7 @@ def test_random_bits_are_splitmix64_and_spread_evenly():
         return z ^ z >> 31
 
     ids = torch.tensor([0, 1, 49_999])
-    expected = [mix((mix(7 + 3) + int(i)) % 2**64) % 2**48 for i in ids]
+    expected = [mix((mix((7 * 0xD1342543DE82EF95 + 3) % 2**64) + int(i)) % 2**64) % 2**48 for i in ids]
     assert augment.random_bits(ids, seed=7, epoch=3).tolist() == expected
     bits = augment.random_bits(torch.arange(90_000), seed=0, epoch=0)
     assert (torch.bincount(bits % 9) / 10_000 - 1).abs().max() < 0.05
@@ -218,6 +221,39 @@ def test_cue_and_digits_say_the_label(task):
             assert left <= lit_columns.min() <= lit_columns.max() < right + puzzles.WIDTH
         if task == "joint":
             assert (lit_columns.max() < 16) == (which < 2)
+
+
+@pytest.mark.parametrize(
+    ("task", "md5"),
+    [
+        ("channel", "c7de5a73b97c25b75555092912a244d5"),
+        ("spatial", "2da9d1e1fe04b5bc9060ce135af108e3"),
+        ("joint", "1240c6fb0d3a2f491869e0f71e7d27b1"),
+    ],
+)
+def test_puzzles_are_the_ones_of_the_recorded_runs(task, md5):
+    assert puzzles.dataset(task).md5["train"] == md5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_images": torch.zeros(5, 3, 8, 8)}, r"train_images must be uint8 .*got torch.float32 \(5, 3, 8, 8\)"),
+        ({"test_images": torch.zeros(0, 3, 8, 8, dtype=torch.uint8)}, "test_images must be uint8 .*N 1 or more"),
+        (
+            {"train_labels": torch.zeros(4, dtype=torch.int64)},
+            r"train_labels must be int64 \(5,\), got torch.int64 \(4,\)",
+        ),
+        ({"train_labels": torch.zeros(5, dtype=torch.int32)}, "train_labels must be int64"),
+        ({"test_labels": torch.tensor([0, 10])}, "test_labels must lie in 0 to 9, got 0 to 10"),
+        ({"test_labels": torch.tensor([-100, 1])}, "test_labels must lie in 0 to 9, got -100 to 1"),
+    ],
+)
+def test_a_data_set_that_does_not_fit_together(changes, message):
+    images, labels = torch.zeros(5, 3, 8, 8, dtype=torch.uint8), torch.arange(5)
+    fields = {"train_images": images, "train_labels": labels, "test_images": images[:2], "test_labels": labels[:2]}
+    with pytest.raises(ValueError, match=message):
+        Dataset("mine", **(fields | changes), num_classes=10, mean=(0,) * 3, std=(1,) * 3, augment=False, md5={})
 
 
 def test_glyphs_are_ten_different_digits():

@@ -1,14 +1,17 @@
 """Networks: torchvision's own where nothing is inserted, and whole where something is."""
 
 import copy
+from functools import partial
 
 import pytest
+import reference
 import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
 from gamlib import BAM, GAM, SE, create_model, insert_attention, list_attention
+from gamlib.models import resnet
 from gamlib.models.insert import Gentle
 
 BACKBONES = ("resnet18", "resnet50", "mobilenet_v2")
@@ -28,9 +31,50 @@ def test_torchvisions_weights_load_strictly_and_give_its_outputs(name):
     assert torch.equal(ours(x), theirs(x))
 
 
+class Seven(nn.Module):
+    """In the place of attention: whatever comes in, 7 comes out."""
+
+    def forward(self, x):
+        return torch.full_like(x, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "channels"),
+    [
+        ("resnet18", "layer1.0", 64),
+        ("resnet50", "layer1.1", 256),
+        ("resnet20", "layer1.0", 16),
+        ("probe", "layer1.0", 32),
+    ],
+)
+def test_attention_stands_behind_the_last_norm_and_before_the_residual_add(name, path, channels):
+    block = create_model(name, "tam", num_classes=10).eval().get_submodule(path)
+    seen = []
+    block.attention.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    x = torch.randn(2, channels, 8, 8)
+    last = resnet.last_norm(block)
+    nn.init.constant_(last.bias, 3)
+    outputs = []
+    last.register_forward_hook(lambda _, __, out: outputs.append(out))
+    block(x)
+    assert torch.equal(seen[0], outputs[0])
+    block.attention = Seven()
+    assert torch.equal(block(x), torch.relu(x + 7))
+
+
+@pytest.mark.parametrize(("index", "skip"), [(3, True), (2, False)])
+def test_attention_stands_before_the_residual_add_in_mobilenet_with_and_without_one(index, skip):
+    block = create_model("mobilenet_v2", "se").eval().features[index]
+    assert block.use_res_connect == skip
+    block.attention = Seven()
+    x = torch.randn(2, block.conv[0][0].in_channels, 8, 8)
+    out = block(x)
+    assert torch.equal(out, x + 7 if skip else torch.full_like(out, 7))
+
+
 @pytest.mark.parametrize(("name", "attention"), [("resnet18", "gam"), ("resnet50", "se"), ("mobilenet_v2", "cbam")])
-def test_inserted_attention_stands_before_the_residual_add(name, attention):
-    """With every gate at 1 (an identity in its place) the network is the backbone, and keys stay."""
+def test_inserted_attention_keeps_backbone_and_keys(name, attention):
+    """With an identity in the place of each module the network is the backbone."""
     backbone = getattr(torchvision.models, name)().eval()
     keys = list(backbone.state_dict())
     model = insert_attention(copy.deepcopy(backbone), attention)
@@ -97,6 +141,32 @@ def test_callables_and_classes():
     assert widths == [16] * 3 + [32] * 3 + [64] * 3
 
 
+def test_a_spec_never_names_the_wrong_attention():
+    assert create_model("probe", partial(GAM, reduction=4), num_classes=10).spec["attention"] == "GAM"
+    assert create_model("probe", "gam", {"reduction": 4}).spec["attention_options"] == {
+        "reduction": 4,
+        "kernel_size": 7,
+        "groups": 1,
+        "shuffle": "between",
+        "channel": True,
+        "spatial": True,
+    }
+    model = insert_attention(create_model("probe", num_classes=10), "gam", reduction=4)
+    assert not hasattr(model, "spec")
+
+
+@pytest.mark.parametrize(
+    ("attention", "message"),
+    [
+        (GAM(16), "attention must be a name .*a class, or a callable"),
+        (lambda channels: None, "must make an nn.Module, got None"),
+    ],
+)
+def test_what_is_no_mechanism(attention, message):
+    with pytest.raises(ValueError, match=message):
+        create_model("resnet20", attention)
+
+
 def test_spec_is_what_create_model_needs_again():
     model = create_model("resnet18", "gam", {"groups": 2}, num_classes=7, stem="cifar")
     again = create_model(**model.spec)
@@ -126,6 +196,23 @@ def test_abn_has_two_outputs_in_training(name):
     model(x)
     assert seen[0].shape[:2] == (2, 1)
     assert 0 <= seen[0].min() <= seen[0].max() <= 1
+
+
+def test_abn_equals_its_literal_reference():
+    model = create_model("resnet20", "abn", num_classes=10).double().eval()
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.3)
+            layer.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, 0, 0.3)
+    x = torch.randn(2, 3, 16, 20, dtype=torch.float64)
+    seen = []
+    model.attention_head.register_forward_hook(lambda _, __, out: seen.append(out.mean((2, 3))))
+    with torch.no_grad():
+        logits, attention_logits = reference.abn(x, model)
+        torch.testing.assert_close(model(x), logits, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(seen[0], attention_logits, rtol=1e-12, atol=1e-12)
 
 
 def test_abns_map_scales_what_the_last_stage_sees():
@@ -169,6 +256,14 @@ def test_timm_network_keeps_its_keys():
     gentle = insert_attention(copy.deepcopy(backbone), "bam", where="stage", gentle=True)
     assert len(attended(gentle)) == 3 + 3  # each wrapped module holds its own `attention`
     assert torch.equal(gentle(x), backbone(x))
+
+
+def test_gentle_blends():
+    gentle = Gentle(SE(16, reduction=4))
+    with torch.no_grad():
+        gentle.strength.fill_(0.3)
+    x = torch.randn(2, 16, 4, 4)
+    torch.testing.assert_close(gentle(x), 0.7 * x + 0.3 * gentle.attention(x))
 
 
 def test_gentle_starts_as_the_backbone_and_can_learn():
@@ -229,7 +324,26 @@ def test_module_names_say_where():
     torch.testing.assert_close(model(x), model.act(features).mean((2, 3)))
 
 
+def test_containers_that_a_network_runs_in_its_own_way_are_refused():
+    class Skip(nn.Sequential):
+        def forward(self, x):
+            return x + super().forward(x)
+
+    model = nn.Sequential(Skip(nn.Conv2d(8, 8, 1)), nn.Sequential(nn.ModuleList([nn.Conv2d(8, 8, 1)])))
+    for name in ("0", "1.0"):
+        with pytest.raises(ValueError, match=rf"module '{name}' .* is a container"):
+            insert_attention(model, "tam", where=[name])
+    with pytest.raises(ValueError, match="where must be 'block', 'stage' or a list of module names, got None"):
+        insert_attention(model, "tam", where=None)
+    with pytest.raises(ValueError, match="unknown module ''"):
+        insert_attention(model, "tam", where=[""])
+
+
 def test_nothing_is_inserted_twice_or_by_half():
+    for attention in ("se", "bam"):
+        mobile = create_model("mobilenet_v2", attention)
+        with pytest.raises(ValueError, match="has an attention module already"):
+            insert_attention(mobile, "se", reduction=4)
     model = create_model("resnet20", "se", {"reduction": 4})
     with pytest.raises(ValueError, match="has an attention module already"):
         insert_attention(model, "gam", reduction=4)

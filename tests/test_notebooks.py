@@ -86,7 +86,7 @@ def test_form(path):
     assert "**Needs:**" in first
     assert source(cells[1]) == source(read(NOTEBOOKS[0])["cells"][1]), "another set-up cell than the first notebook's"
     last = source(cells[-1])
-    assert "## Five things to take along" in last
+    assert "## Five things to take away" in last
     assert [line[:2] for line in last.splitlines() if line[:1].isdigit()] == ["1.", "2.", "3.", "4.", "5."]
     assert "**Next:**" in last
 

@@ -144,6 +144,14 @@ def test_macs_by_hand():
         count_macs(head, (3, 32, 32), convention="flops")
 
 
+def test_batch_norm_over_vectors_counts_too_and_training_does_not_matter():
+    bam = create_model("probe", "bam", {"reduction": 4}).train()  # in training, BAM would refuse one image
+    norms = [m.num_features for m in bam.modules() if isinstance(m, nn.BatchNorm1d)]
+    maps = [m.num_features for m in bam.modules() if isinstance(m, nn.BatchNorm2d)]
+    extra = count_macs(bam, (3, 32, 32), "paper") - count_macs(bam, (3, 32, 32))
+    assert extra == 2 * sum(norms) + 2 * 256 * sum(maps) + 256 * 32  # 16 x 16 cells; the head's pool
+
+
 def test_counting_leaves_the_network_alone():
     model = create_model("resnet20", "gam", {"reduction": 4}, num_classes=10).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}

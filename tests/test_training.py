@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import nn
 
 from gamlib import create_model, results
 from gamlib.data import Dataset, puzzles
-from gamlib.training import CheckpointError, Recipe, fit, profile, puzzle_recipe, recipes
+from gamlib.training import CheckpointError, Recipe, checkpoint, fit, profile, puzzle_recipe, recipes
 from gamlib.training.metrics import Totals, cross_entropy, evaluate
 from gamlib.training.trainer import Run, build_scheduler
 
@@ -221,8 +223,8 @@ def test_one_cycle_rises_and_falls():
     [
         ({"epochs": 0}, "epochs must be an integer of 1 or more, got 0"),
         ({"batch_size": 0}, "batch_size must be an integer of 1 or more, got 0"),
-        ({"lr": 0.0}, "lr must be above 0, got 0.0"),
-        ({"lr": float("nan")}, "lr must be above 0, got nan"),
+        ({"lr": 0.0}, "lr must be above 0 and finite, got 0.0"),
+        ({"lr": float("nan")}, "lr must be above 0 and finite, got nan"),
         ({"schedule": "cosine"}, "unknown schedule 'cosine'; allowed, nearest first: one-cycle"),
         ({"warm_up": 1.0}, "warm_up must lie between 0 and 1"),
     ],
@@ -261,3 +263,237 @@ def test_profiles(monkeypatch):
     monkeypatch.setenv("GAMLIB_PROFILE", "labtop")
     with pytest.raises(ValueError, match="unknown GAMLIB_PROFILE 'labtop'; allowed, nearest first: laptop"):
         profile()
+
+
+# ------------------------------------------------------------------ what a step sees and does
+
+
+class Recorder(nn.Module):
+    """A network that keeps what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 10)
+        self.inputs = []
+
+    def forward(self, x):
+        self.inputs.append((self.training, x.detach().clone(memory_format=torch.preserve_format)))
+        return self.fc(x.mean((2, 3)))
+
+
+@pytest.fixture
+def plain_data():
+    """Every image is of one gray, its number, and no two are alike."""
+    images = torch.arange(120, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 8, 8).contiguous()
+    labels = torch.arange(120) % 10
+    split = (images[:100], labels[:100], images[100:], labels[100:])
+    return Dataset("grays", *split, 10, (0.1, 0.2, 0.3), (0.5, 0.25, 0.125), False, {})
+
+
+def test_images_are_normalised_by_mean_and_std_in_channels_last(plain_data):
+    model = Recorder()
+    fit(model, plain_data, dataclasses.replace(TINY, epochs=1))
+    for _, x in model.inputs:
+        assert x.is_contiguous(memory_format=torch.channels_last)
+        number = x[:, 0] * 0.5 + 0.1
+        for channel, (mean, std) in enumerate(zip(plain_data.mean, plain_data.std, strict=True)):
+            torch.testing.assert_close(x[:, channel] * std + mean, number)
+
+
+def gray_numbers(batches):
+    return [number for x in batches for number in ((x[:, 0, 0, 0] * 0.5 + 0.1) * 255).round().int().tolist()]
+
+
+def test_each_epoch_trains_on_every_image_once_and_tests_on_the_test_images(plain_data):
+    orders = {}
+    for seed in (0, 1):
+        model = Recorder()
+        fit(model, plain_data, dataclasses.replace(TINY, epochs=2), seed=seed)
+        trained = gray_numbers([x for training, x in model.inputs if training])
+        tested = gray_numbers([x for training, x in model.inputs if not training])
+        assert sorted(trained[:100]) == sorted(trained[100:]) == list(range(100))
+        assert tested == [*range(100, 120)] * 2
+        orders[seed] = trained
+    assert orders[0][:100] != orders[0][100:]
+    assert orders[0][:100] != orders[1][:100]
+    assert orders[0][:100] != sorted(orders[0][:100])
+
+
+def test_augmentation_knows_seed_epoch_and_each_images_number(plain_data, monkeypatch):
+    calls = []
+
+    def noted(images, ids, seed, epoch):
+        assert torch.equal(images[:, 0, 0, 0].long(), ids)  # a gray is its image's number
+        calls.append((seed, epoch))
+        return images
+
+    monkeypatch.setattr("gamlib.data.augment.shift_and_flip", noted)
+    fit(Recorder(), plain_data, dataclasses.replace(TINY, epochs=2), seed=9)
+    assert calls == []
+    fit(Recorder(), dataclasses.replace(plain_data, augment=True), dataclasses.replace(TINY, epochs=2), seed=9)
+    assert calls == [(9, 0)] * 4 + [(9, 1)] * 4
+
+
+def test_optimizer_follows_the_recipe(plain_data):
+    recipe = dataclasses.replace(TINY, momentum=0.7, weight_decay=0.01, nesterov=True)
+    (group,) = Run(Recorder(), plain_data, recipe, 0).optimizer.param_groups
+    assert (group["momentum"], group["weight_decay"], group["nesterov"]) == (0.7, 0.01, True)
+
+
+def test_abns_error_is_that_of_its_first_output():
+    totals = Totals()
+    right, wrong = torch.eye(3), torch.eye(3).roll(1, 0)
+    totals.add((right, wrong), torch.arange(3), torch.tensor(0.0))
+    assert totals.means("train")["train_top1_error"] == 0
+
+
+def test_one_cycle_falls_in_a_straight_line():
+    rates = learning_rates(Recipe("r", epochs=10, lr=0.4, schedule="one-cycle"), steps_per_epoch=10)
+    falls = [a - b for a, b in pairwise(rates[30:])]
+    assert falls == pytest.approx([falls[0]] * len(falls), rel=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_one_cycle_of_a_few_steps(steps):
+    assert len(learning_rates(Recipe("r", epochs=1, lr=0.1, schedule="one-cycle", warm_up=0.2), steps)) == steps
+
+
+# ------------------------------------------------------------------ nothing is lost, nothing is mixed up
+
+
+def test_dropout_goes_on_exactly(tiny_data, tmp_path, monkeypatch):
+    def network():
+        torch.manual_seed(0)
+        layers = nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(128, 10)
+        return nn.Sequential(*layers)
+
+    whole = network()
+    fit(whole, tiny_data, TINY)
+    train_epoch = Run.train_epoch
+
+    def stop(self, bar):
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+        train_epoch(self, bar)
+
+    monkeypatch.setattr(Run, "train_epoch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(network(), tiny_data, TINY, out=tmp_path)
+    monkeypatch.undo()
+    torch.rand(17)
+    resumed = network()
+    fit(resumed, tiny_data, TINY, out=tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_a_stop_in_the_first_epoch_starts_from_the_same_weights(tiny_data, tmp_path, monkeypatch):
+    """In a notebook the model object lives on, half-trained."""
+    whole = probe()
+    fit(whole, tiny_data, TINY)
+    step, model = Run.step, probe()
+
+    def stop(self, ids, totals):
+        step(self, ids, totals)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, tiny_data, TINY, out=tmp_path)
+    monkeypatch.undo()
+    fit(model, tiny_data, TINY, out=tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("target", ["gamlib.training.checkpoint.torch.save", "gamlib.training.trainer.save_file"])
+def test_a_write_that_fails_half_way_leaves_the_old_file(tiny_data, tmp_path, monkeypatch, target):
+    fit(probe(), tiny_data, TINY, out=tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in ("checkpoint.pt", "weights.safetensors")}
+    run = Run(probe(), tiny_data, TINY, 0)
+
+    def half(_, file):
+        Path(getattr(file, "name", file)).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(target, half)
+    (tmp_path / "result.json").unlink()
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.save(run.state(), tmp_path) if "checkpoint" in target else fit(
+            probe(), tiny_data, TINY, out=tmp_path
+        )
+    assert before == {name: (tmp_path / name).read_bytes() for name in before}
+
+
+def test_weights_that_were_not_written_are_written_by_the_next_call(tiny_data, tmp_path):
+    first = fit(probe(), tiny_data, TINY, out=tmp_path)
+    (tmp_path / "weights.safetensors").unlink()
+    assert fit(probe(), tiny_data, TINY, out=tmp_path).curves == first.curves
+    assert (tmp_path / "weights.safetensors").is_file()
+
+
+def test_no_resume_removes_what_an_earlier_run_left(tiny_data, tmp_path, monkeypatch):
+    fit(probe(), tiny_data, TINY, out=tmp_path)
+    slower = dataclasses.replace(TINY, lr=0.01)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(results, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(probe(), tiny_data, slower, out=tmp_path, resume="no")
+    monkeypatch.undo()
+    assert fit(probe(), tiny_data, slower, out=tmp_path).recipe["lr"] == 0.01
+
+
+def test_a_checkpoint_is_not_unpickled_freely(tiny_data, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "exploded",)
+
+    torch.save({"run": Bomb()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="can't be read"):
+        fit(probe(), tiny_data, TINY, out=tmp_path)
+    assert not (tmp_path / "exploded").exists()
+
+
+class Own(nn.Module):
+    def __init__(self, activation):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), activation, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.fc = nn.Linear(4, 10)
+
+    def forward(self, x):
+        return self.fc(self.layers(x))
+
+
+def test_networks_of_one_name_are_told_apart(tiny_data, tmp_path):
+    fit(Own(nn.Tanh()), tiny_data, TINY, out=tmp_path)
+    with pytest.raises(CheckpointError, match="another network"):
+        fit(Own(nn.ReLU()), tiny_data, TINY, out=tmp_path)
+    with pytest.raises(CheckpointError, match="another data"):
+        fit(Own(nn.Tanh()), dataclasses.replace(tiny_data, augment=False), TINY, out=tmp_path)
+
+
+def test_another_precision_is_named(tiny_data, tmp_path, monkeypatch):
+    for bf16 in (True, False):
+        monkeypatch.setattr("gamlib.training.trainer.has_bf16", lambda device, bf16=bf16: bf16)
+        if bf16:
+            fit(probe(), tiny_data, TINY, out=tmp_path)
+        else:
+            with pytest.raises(CheckpointError, match="another precision"):
+                fit(probe(), tiny_data, TINY, out=tmp_path)
+
+
+def test_provenance_is_complete(tiny_data, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/some/where/gamlib/__main__.py", "train", "--seed", "3"])
+    data = dataclasses.replace(tiny_data, md5={"train": "abc"})
+    result = fit(probe(), data, TINY)
+    assert result.command == "gamlib train --seed 3"
+    assert result.data_md5 == {"train": "abc"}
+    assert "threads" in result.device
+
+
+def test_commit_is_gamlibs_own_or_none(monkeypatch):
+    monkeypatch.setattr("gamlib.results.checkout_data", lambda: None)
+    results.commit.cache_clear()
+    assert results.commit() is None
+    results.commit.cache_clear()

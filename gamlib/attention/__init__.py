@@ -31,7 +31,7 @@ def list_attention() -> list[str]:
 
 
 def register_attention(name: str, cls: Callable[..., nn.Module]) -> None:
-    """Make `cls` known as `name` to create_attention, create_model, insert_attention and the command line.
+    """Make `cls` known as `name` to create_attention, create_model and insert_attention, in this process.
 
     Args:
         name: a new name, in lower case. Registering a class of the same name again (a notebook cell run twice)
@@ -60,6 +60,12 @@ def create_attention(name: str, channels: int, **options: object) -> nn.Module:
     return _REGISTRY[name](channels, **options)
 
 
+def attention_name(attention: str | Callable[..., nn.Module]) -> str:
+    """The name of a mechanism: its own, or that of the class or function that makes it."""
+    function = getattr(attention, "func", attention)  # functools.partial keeps what it calls in .func
+    return attention if isinstance(attention, str) else getattr(function, "__name__", type(function).__name__)
+
+
 def full_options(attention: str | Callable[..., nn.Module], options: dict[str, object]) -> dict[str, object]:
     """`options`, with the mechanism's defaults where they say nothing.
 
@@ -74,7 +80,7 @@ def full_options(attention: str | Callable[..., nn.Module], options: dict[str, o
     named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     for option in options:
         if not takes_any and option not in [p.name for p in named]:
-            name = attention if isinstance(attention, str) else getattr(cls, "__name__", repr(cls))
+            name = attention_name(attention)
             allowed = ", ".join(p.name for p in named) or "none"
             raise ValueError(f"attention {name!r} has no option {option!r}; allowed: {allowed}")
     return {p.name: p.default for p in named if p.default is not p.empty} | options

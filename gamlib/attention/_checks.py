@@ -25,6 +25,13 @@ def check_hidden_channels(channels: int, reduction: int) -> int:
     return hidden
 
 
+def check_seed(seed: int) -> None:
+    """Raise ValueError unless `seed` is an integer of 0 or more that fits PyTorch's 63 bits."""
+    check_integer("seed", seed, least=0)
+    if seed >= 2**63:
+        raise ValueError(f"seed must be below 2**63, got {seed}")
+
+
 def check_kernel_size(kernel_size: int) -> None:
     """Raise ValueError unless `kernel_size` is odd: an even window has no centre to pad around."""
     check_integer("kernel_size", kernel_size)
@@ -62,7 +69,8 @@ def init_convs(module: nn.Module) -> None:
     """Kaiming (fan out) for convolutions, zeros for their biases.
 
     Linear and BatchNorm keep PyTorch's defaults. All mechanisms start alike, so that a comparison is about the
-    mechanism. (Official code differs here and there: BAM's and CBAM's leave convolutions at PyTorch's default.)
+    mechanism. (The official training code of CBAM and TAM differs in one point: it starts the BatchNorm in front of a
+    spatial gate's sigmoid at weight 0, so that this gate is one half everywhere at first.)
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):

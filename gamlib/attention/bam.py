@@ -19,7 +19,7 @@ class ChannelBranch(nn.Module):
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c 1 1"]:
         z = x.mean((2, 3))  # (N, C)
         z = self.fc2(self.relu(self.bn(self.fc1(z))))
-        return z[:, :, None, None]  # (N, C, 1, 1)
+        return z.unsqueeze(2).unsqueeze(3)  # (N, C, 1, 1)
 
 
 class SpatialBranch(nn.Module):
@@ -62,7 +62,7 @@ class BAMGate(nn.Module):
 
 
 class BAM(nn.Module):
-    """Bottleneck Attention Module: x * (1 + gate), with channel and place judged in parallel (equations 1 and 2).
+    """Bottleneck Attention Module: x * (1 + gate), with channel and position judged in parallel (equations 1 and 2).
 
     Made to stand at the end of a stage, where a network narrows, not in every block.
 

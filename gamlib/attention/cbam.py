@@ -23,7 +23,7 @@ class CBAMChannelGate(nn.Module):
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c 1 1"]:
         mean = x.mean((2, 3))  # (N, C)
         peak = x.amax((2, 3))  # (N, C)
-        return self.sigmoid(self.mlp(mean) + self.mlp(peak))[:, :, None, None]  # (N, C, 1, 1)
+        return self.sigmoid(self.mlp(mean) + self.mlp(peak)).unsqueeze(2).unsqueeze(3)  # (N, C, 1, 1)
 
 
 class CBAMSpatialGate(nn.Module):
@@ -46,7 +46,7 @@ class CBAMSpatialGate(nn.Module):
 
 
 class CBAM(nn.Module):
-    """Convolutional Block Attention Module: first channels, then places (equation 1).
+    """Convolutional Block Attention Module: first channels, then positions (equation 1).
 
     Args:
         channels: C of the input (N, C, H, W), 1 or more.

@@ -22,7 +22,7 @@ class SEGate(nn.Module):
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c 1 1"]:
         z = self.squeeze(x).flatten(1)  # (N, C)
         s = self.fc2(self.relu(self.fc1(z)))
-        return self.sigmoid(s)[:, :, None, None]  # (N, C, 1, 1)
+        return self.sigmoid(s).unsqueeze(2).unsqueeze(3)  # (N, C, 1, 1)
 
 
 class SE(nn.Module):

@@ -43,6 +43,13 @@ def examine(root: str | Path | None = None) -> list[Finding]:
     return [_python(), _torch(), _packages(), _device(), _threads(), _cifar100(root), _disk(root)]
 
 
+def report(root: str | Path | None = None) -> int:
+    """Print all findings; returns 1 where something needed is not as it should be, else 0."""
+    findings = examine(root)
+    print("\n".join(str(finding) for finding in findings))
+    return int(any(finding.advice and finding.needed for finding in findings))
+
+
 def _python() -> Finding:
     fine = sys.version_info >= (3, 10)
     return Finding(

@@ -37,11 +37,10 @@ def shift_and_flip(
 
 
 def random_bits(ids: Int64[Tensor, " n"], seed: int, epoch: int) -> Int64[Tensor, " n"]:
-    """48 random bits for each id: SplitMix64 (Steele, Lea, Flood 2014) over seed, epoch and id in turn."""
-    state = torch.full_like(ids, seed)
-    for value in (epoch, ids):
-        state = _mix(state + value)
-    return state & (2**48 - 1)
+    """48 random bits for each id: SplitMix64 (Steele, Lea, Flood 2014), first of seed and epoch, then with the id."""
+    # A large odd factor keeps seeds apart: without it, seed 0's second epoch would be seed 1's first.
+    start = (seed * 0xD1342543DE82EF95 + epoch + 2**63) % 2**64 - 2**63
+    return _mix(_mix(torch.full_like(ids, start)) + ids) & (2**48 - 1)
 
 
 def _mix(z: Tensor) -> Tensor:

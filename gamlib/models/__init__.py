@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from gamlib.attention import BAM, full_options, list_attention
+from gamlib.attention import BAM, attention_name, full_options, list_attention
 from gamlib.attention._checks import check_integer, unknown_name
 
 __all__ = ["create_model", "insert_attention", "list_models"]
@@ -76,9 +77,11 @@ def create_model(
     if stem not in STEMS[name]:
         raise ValueError(f"stem {stem!r} is not defined for {name!r}; allowed: {', '.join(STEMS[name])}")
 
-    # torchvision comes in here, not with `import gamlib`.
-    from gamlib.models.insert import insert_attention
-    from gamlib.models.weights import load_safetensors, load_torchvision
+    # torchvision comes in here, not with `import gamlib`. On the CPU: a caller may be under torch.device("meta"), and
+    # there its import fails with torch 2.6.
+    with torch.device("cpu"):
+        from gamlib.models.insert import insert_attention
+        from gamlib.models.weights import load_safetensors, load_torchvision
 
     from_torchvision = weights is not None and not str(weights).endswith(".safetensors")
     model = _build_backbone(name, num_classes, stem)
@@ -96,7 +99,7 @@ def create_model(
         load_safetensors(model, Path(weights))
     model.spec = {
         "name": name,
-        "attention": attention if isinstance(attention, str) else getattr(attention, "__name__", "none"),
+        "attention": "none" if attention is None else attention_name(attention),
         "attention_options": {} if attention in (None, "abn") else full_options(attention, options),
         "num_classes": num_classes,
         "stem": stem,

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gamlib.attention import create_attention, full_options, list_attention
+from gamlib.attention import attention_name, create_attention, full_options, list_attention
 from gamlib.attention._checks import unknown_name
 from gamlib.models import mobilenetv2, resnet
 
@@ -48,6 +48,8 @@ def insert_attention(
 ) -> nn.Module:
     """Insert attention modules into `model`, in place, and return it. Existing keys stay as they are.
 
+    The width of a named module is that of the last convolution or BatchNorm defined in it.
+
     Args:
         model: a network of torchvision's ResNet or MobileNetV2 blocks or timm's ResNet blocks, or any network with a
             list of module names in `where`.
@@ -72,6 +74,8 @@ def insert_attention(
         like = next(module.parameters(), next(model.parameters()))
         new = Gentle(new) if gentle else new
         attach(module, new.to(like.device, like.dtype if like.is_floating_point() else None).train(module.training))
+    if hasattr(model, "spec"):
+        del model.spec  # create_model's description; it is no longer true
     return model
 
 
@@ -79,12 +83,15 @@ def build_attention(attention: Attention, channels: int, options: dict[str, obje
     """One module, from a name, a class or a callable."""
     if isinstance(attention, str):
         return create_attention(attention, channels, **options)
-    if not callable(attention):
+    if not callable(attention) or isinstance(attention, nn.Module):
         raise ValueError(
             f"attention must be a name ({', '.join(list_attention())}), a class, or a callable channels -> nn.Module; "
             f"got {attention!r}"
         )
-    return attention(channels, **full_options(attention, options))
+    module = attention(channels, **full_options(attention, options))
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"attention {attention_name(attention)!r} must make an nn.Module, got {module!r}")
+    return module
 
 
 Place = tuple[nn.Module, int, Callable[[nn.Module, nn.Module], None]]  # where, its channels, how to attach
@@ -97,11 +104,14 @@ def _find_places(model: nn.Module, where: str | Sequence[str]) -> list[Place]:
         places = _stage_places(model)
     elif isinstance(where, str):
         raise unknown_name("where", where, ["block", "stage", "a list of module names"])
+    elif not isinstance(where, Sequence):
+        raise ValueError(f"where must be 'block', 'stage' or a list of module names, got {where!r}")
     else:
         modules = dict(model.named_modules())
         for name in where:
-            if name not in modules:
+            if not name or name not in modules:
                 raise unknown_name("module", name, _candidates(model))
+            _check_has_one_output(name, modules[name])
         places = [(modules[name], _out_channels(name, modules[name]), _attach_behind) for name in dict.fromkeys(where)]
     if not places:
         raise ValueError(
@@ -112,7 +122,8 @@ def _find_places(model: nn.Module, where: str | Sequence[str]) -> list[Place]:
 
 
 def _block_place(module: nn.Module) -> Place | None:
-    if type(module) in (*TORCHVISION_BLOCKS, *TORCHVISION_BLOCKS.values()):
+    after = mobilenetv2.AttentionAfterInvertedResidual
+    if type(module) in (*TORCHVISION_BLOCKS, *TORCHVISION_BLOCKS.values(), after):
         norm = module.conv[-1] if isinstance(module, mobilenetv2.InvertedResidual) else resnet.last_norm(module)
         return module, norm.num_features, _attach_in_block
     if f"{type(module).__module__}.{type(module).__name__}" in TIMM_BLOCKS:
@@ -158,10 +169,19 @@ def _apply_attention(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
     return module.attention(output)
 
 
+def _check_has_one_output(name: str, module: nn.Module) -> None:
+    iterated = isinstance(module, (nn.ModuleList, nn.ModuleDict))
+    # Attention becomes a child, and a Sequential with a forward of its own might run its children once more.
+    unsure = isinstance(module, nn.Sequential) and type(module).forward is not nn.Sequential.forward
+    if iterated or unsure:
+        raise ValueError(
+            f"module {name!r} ({type(module).__name__}) is a container that its network runs in its own way; "
+            "name a module in it instead"
+        )
+
+
 def _candidates(model: nn.Module) -> list[str]:
-    return [
-        name for name, module in model.named_modules() if name and isinstance(module, (nn.BatchNorm2d, nn.Sequential))
-    ]
+    return [name for name, module in model.named_modules() if name and type(module) in (nn.BatchNorm2d, nn.Sequential)]
 
 
 def _out_channels(name: str, module: nn.Module) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 
 from gamlib.attention._checks import check_integer, unknown_name
@@ -31,8 +32,14 @@ class Recipe:
         check_integer("batch_size", self.batch_size)
         if self.schedule not in SCHEDULES:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
-        if not self.lr > 0:
-            raise ValueError(f"lr must be above 0, got {self.lr}")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be above 0 and finite, got {self.lr}")
+        for name in ("gamma", "momentum", "weight_decay"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+        for milestone in self.milestones:
+            check_integer("milestones", milestone)
         if not 0 < self.warm_up < 1:
             raise ValueError(f"warm_up must lie between 0 and 1 (a share of all steps), got {self.warm_up}")
 

@@ -1,5 +1,6 @@
 """A training loop in plain PyTorch."""
 
+import hashlib
 import json
 import shlex
 import sys
@@ -15,13 +16,15 @@ from tqdm import tqdm
 
 from gamlib import results
 from gamlib._device import best_device, device_name, has_bf16
-from gamlib.attention._checks import check_integer
+from gamlib.attention._checks import check_seed
 from gamlib.cost import count_parameters
 from gamlib.data import Dataset, augment
 from gamlib.results import Result
 from gamlib.training import checkpoint
 from gamlib.training.metrics import Totals, cross_entropy, evaluate
 from gamlib.training.recipes import Recipe
+
+WEIGHTS, RESULT, LOG = "weights.safetensors", "result.json", "metrics.jsonl"
 
 
 def fit(
@@ -35,7 +38,7 @@ def fit(
     """Train `model` on `data` by `recipe`, testing after each epoch. The model is changed in place, left in eval.
 
     Order and augmentation of the images depend on the seed alone, so a run that goes on from a checkpoint does just
-    what it would have done.
+    what it would have done. (PyTorch's global seed is set, too, for what a network itself draws in training.)
 
     Args:
         model: (N, 3, H, W) -> logits (N, K), or in training a pair of them (ABN).
@@ -45,37 +48,45 @@ def fit(
             torch.manual_seed before you build it.
         out: folder for metrics.jsonl, checkpoint.pt, result.json and weights.safetensors; None writes nothing.
         resume: "auto" goes on from a checkpoint in `out`, and returns the result at once where the run is finished;
-            "no" starts again.
+            "no" starts again, and removes what an earlier run left there.
 
     Raises:
-        ValueError: for a negative seed, an unknown `resume`, or a model whose output has not one column for each class.
+        ValueError: for a bad seed, an unknown `resume`, a batch size that leaves a last batch of one image (BatchNorm
+            can't train on it), or a model whose output has not one column for each class.
         CheckpointError: where `out` holds a checkpoint of another run, or a damaged one.
     """
     if resume not in ("auto", "no"):
         raise ValueError(f"resume must be 'auto' or 'no', got {resume!r}")
-    check_integer("seed", seed, least=0)
+    check_seed(seed)
     run = Run(model, data, recipe, seed)
     out = None if out is None else Path(out)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        state = checkpoint.load(out, run.identity()) if resume == "auto" else None
-        if state is not None:
+        if resume == "no":
+            for name in (checkpoint.NAME, WEIGHTS, RESULT):
+                (out / name).unlink(missing_ok=True)
+        state = checkpoint.load(out, run.identity())
+        if state is None:
+            checkpoint.save(run.state(), out)
+        else:
             run.load_state(state)
-        if run.epoch == recipe.epochs and (out / "result.json").is_file():
+        if run.epoch == recipe.epochs and (out / WEIGHTS).is_file() and (out / RESULT).is_file():
             model.eval()
-            return results.read(out / "result.json")[0]  # as it was written: with that day's commit and versions
+            return results.read(out / RESULT)[0]  # as it was written: with that day's commit and versions
     with run.progress_bar() as bar:
         while run.epoch < recipe.epochs:
             run.train_epoch(bar)
             if out is not None:
-                write_log(run.curves, out / "metrics.jsonl")
+                write_log(run.curves, out / LOG)
                 checkpoint.save(run.state(), out)
     model.eval()
     result = run.result()
     if out is not None:
         weights = {key: value.clone(memory_format=torch.contiguous_format) for key, value in model.state_dict().items()}
-        save_file(weights, out / "weights.safetensors")
-        results.save([result], out / "result.json")  # last: where it stands, the run is complete
+        partial = out / f"{WEIGHTS}.partial"
+        save_file(weights, partial)
+        partial.replace(out / WEIGHTS)
+        results.save([result], out / RESULT)  # last: where it stands, the run is complete
     return result
 
 
@@ -92,6 +103,11 @@ class Run:
         self.mean = torch.tensor(data.mean, device=self.device).view(1, 3, 1, 1) * 255
         self.std = torch.tensor(data.std, device=self.device).view(1, 3, 1, 1) * 255
         self.steps_per_epoch = -(-len(self.images) // recipe.batch_size)
+        if recipe.batch_size > 1 and len(self.images) % recipe.batch_size == 1:
+            raise ValueError(
+                f"batch_size={recipe.batch_size} leaves a last batch of one image (of {len(self.images):,}), "
+                "and BatchNorm can't train on one; choose another batch_size"
+            )
         self.optimizer = torch.optim.SGD(
             model.parameters(),
             lr=recipe.lr,
@@ -100,7 +116,7 @@ class Run:
             nesterov=recipe.nesterov,
         )
         self.scheduler = build_scheduler(self.optimizer, recipe, self.steps_per_epoch)
-        self.commit = results.commit()
+        self.commit, self.device_name = results.commit(), device_name(self.device)
         self.lr = 0.0
         self.epoch = 0
         self.curves: list[dict[str, float]] = []
@@ -163,11 +179,14 @@ class Run:
 
     def identity(self) -> dict[str, str]:
         """What must agree for a checkpoint to be of this run."""
+        shapes = {key: list(value.shape) for key, value in self.model.state_dict().items()}
+        data = self.data
         return {
-            "network": json.dumps(self.network(), sort_keys=True, default=str),
-            "data": json.dumps([self.data.name, self.data.md5], sort_keys=True),
+            "network": digest([self.network(), repr(self.model), shapes]),
+            "data": digest([data.name, data.md5, data.num_classes, data.mean, data.std, data.augment]),
             "recipe": self.recipe.digest(),
             "seed": str(self.seed),
+            "precision": self.precision,
         }
 
     def state(self) -> dict[str, object]:
@@ -179,6 +198,7 @@ class Run:
             "scheduler": self.scheduler.state_dict(),
             "rng": torch.get_rng_state(),
             "commit": self.commit,
+            "device": self.device_name,
             "curves": self.curves,
         }
 
@@ -190,6 +210,8 @@ class Run:
         torch.set_rng_state(state["rng"])
         if state["commit"] != self.commit:
             self.commit = f"{state['commit']}, then {self.commit}"
+        if state["device"] != self.device_name:
+            self.device_name = f"{state['device']}, then {self.device_name}"
         self.curves = state["curves"]
         self.epoch = len(self.curves)
 
@@ -205,10 +227,10 @@ class Run:
             recipe=self.recipe.as_dict(),
             seed=self.seed,
             precision=self.precision,
-            device=device_name(self.device),
+            device=self.device_name,
             versions=results.versions(),
             commit=self.commit,
-            command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            command=command(),
             curves=self.curves,
             seconds=sum(entry["seconds"] for entry in self.curves),
         )
@@ -219,11 +241,13 @@ def build_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_
     if recipe.schedule == "step":
         milestones = [epoch * steps_per_epoch for epoch in recipe.milestones]
         return MultiStepLR(optimizer, milestones, recipe.gamma)
+    total_steps = recipe.epochs * steps_per_epoch
     return OneCycleLR(
         optimizer,
         max_lr=recipe.lr,
-        total_steps=recipe.epochs * steps_per_epoch,
-        pct_start=recipe.warm_up,
+        total_steps=total_steps,
+        # Two steps up at least: with one, PyTorch would divide by zero.
+        pct_start=max(recipe.warm_up, min(2 / total_steps, 0.75)),
         anneal_strategy="linear",
         cycle_momentum=False,
     )
@@ -237,6 +261,17 @@ def check_classes(output: Tensor | tuple[Tensor, Tensor], data: Dataset) -> None
             f"{data.name} has {data.num_classes} classes, so the model must return (N, {data.num_classes}); "
             f"got {tuple(logits.shape)}. Build it with num_classes={data.num_classes}"
         )
+
+
+def digest(content: object) -> str:
+    """sha256 of anything that JSON can hold, or name."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=results.describe).encode()).hexdigest()
+
+
+def command() -> str:
+    """The command line of this process; `python -m gamlib` and `gamlib` are the same command."""
+    program = Path(sys.argv[0])
+    return shlex.join(["gamlib" if program.name == "__main__.py" else program.name, *sys.argv[1:]])
 
 
 def write_log(curves: list[dict[str, float]], path: Path) -> None:
