@@ -101,7 +101,8 @@ def attention_help() -> str:
 
 def add_recipe_options(command: argparse.ArgumentParser) -> None:
     """--recipe, and an option for each of a recipe's numbers."""
-    command.add_argument("--recipe", default="laptop", metavar="NAME", help=f"one of {', '.join(recipes.RECIPES)}")
+    named = f"one of {', '.join(recipes.RECIPES)}; by default laptop, or puzzles for puzzles"
+    command.add_argument("--recipe", metavar="NAME", help=named)
     group = command.add_argument_group("fields of the recipe, where they should differ from it")
     for field in dataclasses.fields(Recipe):
         if field.type in (int, float):
@@ -110,11 +111,11 @@ def add_recipe_options(command: argparse.ArgumentParser) -> None:
             )
 
 
-def chosen_recipe(arguments: argparse.Namespace) -> Recipe:
-    """The recipe by name, with the fields that the command line changes."""
+def chosen_recipe(arguments: argparse.Namespace, dataset: str) -> Recipe:
+    """The recipe by name, or the one that fits the data, with the fields that the command line changes."""
     fields = {field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(Recipe)}
     changed = {name: value for name, value in fields.items() if value is not None}
-    recipe = usable(recipes.get, arguments.recipe)
+    recipe = usable(recipes.get, arguments.recipe or ("puzzles" if dataset.startswith("puzzles") else "laptop"))
     return usable(dataclasses.replace, recipe, **changed) if changed else recipe
 
 
@@ -158,7 +159,7 @@ def run_paper(arguments: argparse.Namespace) -> int:
 
 def run_train(arguments: argparse.Namespace) -> int:
     """Train one network, and print its result."""
-    recipe = chosen_recipe(arguments)
+    recipe = chosen_recipe(arguments, arguments.data)
     usable(check_seed, arguments.seed)
     dataset = usable(data.load, arguments.data, arguments.root)
     name = arguments.model or default_model(arguments.data)
@@ -179,14 +180,13 @@ def run_train(arguments: argparse.Namespace) -> int:
 
 def run_compare(arguments: argparse.Namespace) -> int:
     """Train several networks, and print their table."""
-    recipe = chosen_recipe(arguments)
     for seed in arguments.seeds:
         usable(check_seed, seed)
     puzzles = [name for name in data.list_datasets() if name.startswith("puzzles-")]
     names = [name for given in arguments.data for name in (puzzles if given == "puzzles" else [given])]
     if arguments.model is None and len({default_model(name) for name in names}) > 1:
         raise UsageError("puzzles and photographs have different default networks; choose one for all with --model")
-    model = arguments.model or default_model(names[0])
+    model, recipe = arguments.model or default_model(names[0]), chosen_recipe(arguments, names[0])
     datasets = [usable(data.load, name, arguments.root) for name in names]
     out = arguments.out or Path("runs") / f"compare-{'-'.join(arguments.data)}-{model}-{recipe.name}"
     usable(check_networks, datasets, model, arguments.attention, arguments.reduction)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from gamlib import create_model, results
 from gamlib.__main__ import main
+from gamlib.commands import chosen_recipe, parser
 from gamlib.course import doctor
 
 QUICK = ["--epochs", "1", "--batch-size", "500"]
@@ -43,6 +44,13 @@ def test_train_writes_everything_and_goes_on(capsys, tmp_path):
     assert main(command) == 0  # finished: read, not trained
     assert main([*command, "--lr", "0.05"]) == 2
     assert "belongs to another run (another recipe)" in capsys.readouterr().err
+
+
+def test_each_kind_of_data_has_its_own_recipe():
+    for name, expected in (("cifar100", "laptop"), ("puzzles-spatial", "puzzles"), ("puzzles", "puzzles")):
+        assert chosen_recipe(parser().parse_args(["train"]), name).name == expected
+    arguments = parser().parse_args(["train", "--recipe", "smoke", "--lr", "0.5"])
+    assert (chosen_recipe(arguments, "puzzles").name, chosen_recipe(arguments, "puzzles").lr) == ("smoke", 0.5)
 
 
 def test_compare_makes_one_table_one_chart_and_one_json(capsys, tmp_path):
