@@ -10,7 +10,7 @@ import torch
 
 from gamlib import create_model, data, list_attention, list_models, results
 from gamlib.attention._checks import check_seed
-from gamlib.compare import check_networks, compare, reduction_options
+from gamlib.compare import compare, reduction_options
 from gamlib.cost import count_macs, count_parameters
 from gamlib.course import doctor
 from gamlib.data import DataError
@@ -180,8 +180,6 @@ def run_train(arguments: argparse.Namespace) -> int:
 
 def run_compare(arguments: argparse.Namespace) -> int:
     """Train several networks, and print their table."""
-    for seed in arguments.seeds:
-        usable(check_seed, seed)
     puzzles = [name for name in data.list_datasets() if name.startswith("puzzles-")]
     names = [name for given in arguments.data for name in (puzzles if given == "puzzles" else [given])]
     if arguments.model is None and len({default_model(name) for name in names}) > 1:
@@ -189,7 +187,6 @@ def run_compare(arguments: argparse.Namespace) -> int:
     model, recipe = arguments.model or default_model(names[0]), chosen_recipe(arguments, names[0])
     datasets = [usable(data.load, name, arguments.root) for name in names]
     out = arguments.out or Path("runs") / f"compare-{'-'.join(arguments.data)}-{model}-{recipe.name}"
-    usable(check_networks, datasets, model, arguments.attention, arguments.reduction)
     runs = usable(compare, datasets, model, arguments.attention, arguments.seeds, recipe, out, arguments.reduction)
     print(results.table(runs))
     print(f"Results: {out / 'compare.json'}; chart: {out / 'compare.png'}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import platform
 import statistics
@@ -64,6 +65,11 @@ def save(runs: Sequence[Result], path: Path) -> None:
 def describe(value: object) -> str:
     """A name for what JSON has no form for, such as a class among a mechanism's options; the same in every process."""
     return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def digest(content: object) -> str:
+    """sha256 of anything that JSON can hold, or `describe` can name."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=describe).encode()).hexdigest()
 
 
 def read(path: Path) -> list[Result]:

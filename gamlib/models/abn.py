@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gamlib.models._init import init_backbone
-from gamlib.models.resnet import make_stage, stages
+from gamlib.models.resnet import last_norm, make_stage, stages
 
 
 class AttentionBranch(nn.Module):
@@ -55,8 +55,7 @@ class ABN(nn.Module):
         super().__init__()
         self.backbone = backbone
         *_, before_last, last = stages(backbone)
-        # Every block ends at the width of its own last BatchNorm, which the branch takes over.
-        in_channels = [m for m in before_last.modules() if isinstance(m, nn.BatchNorm2d)][-1].num_features
+        in_channels = last_norm(before_last[-1]).num_features
         self.branch = AttentionBranch(last, in_channels, num_classes)
         self.attention_head = nn.Conv2d(num_classes, num_classes, kernel_size=1, bias=False)
         self.attention_gate = AttentionMapGate(num_classes)

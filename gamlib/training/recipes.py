@@ -1,11 +1,11 @@
 """Recipes: everything that decides how a network is trained, besides its data and its seed."""
 
 import dataclasses
-import hashlib
 import json
 import math
 from dataclasses import dataclass
 
+from gamlib import results
 from gamlib.attention._checks import check_integer, unknown_name
 
 SCHEDULES = ("one-cycle", "step")
@@ -49,7 +49,7 @@ class Recipe:
 
     def digest(self) -> str:
         """sha256 over all fields: equal where two runs are trained alike."""
-        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
+        return results.digest(self.as_dict())
 
 
 RECIPES = {

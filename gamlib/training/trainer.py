@@ -1,6 +1,5 @@
 """A training loop in plain PyTorch."""
 
-import hashlib
 import json
 import shlex
 import sys
@@ -182,8 +181,8 @@ class Run:
         shapes = {key: list(value.shape) for key, value in self.model.state_dict().items()}
         data = self.data
         return {
-            "network": digest([self.network(), repr(self.model), shapes]),
-            "data": digest([data.name, data.md5, data.num_classes, data.mean, data.std, data.augment]),
+            "network": results.digest([self.network(), repr(self.model), shapes]),
+            "data": results.digest([data.name, data.md5, data.num_classes, data.mean, data.std, data.augment]),
             "recipe": self.recipe.digest(),
             "seed": str(self.seed),
             "precision": self.precision,
@@ -261,11 +260,6 @@ def check_classes(output: Tensor | tuple[Tensor, Tensor], data: Dataset) -> None
             f"{data.name} has {data.num_classes} classes, so the model must return (N, {data.num_classes}); "
             f"got {tuple(logits.shape)}. Build it with num_classes={data.num_classes}"
         )
-
-
-def digest(content: object) -> str:
-    """sha256 of anything that JSON can hold, or name."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=results.describe).encode()).hexdigest()
 
 
 def command() -> str:
