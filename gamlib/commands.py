@@ -61,6 +61,11 @@ def parser() -> argparse.ArgumentParser:
     )
     several.add_argument("--attention", nargs="+", default=["none", "se", "gam"], metavar="NAME", help=attention_help())
     several.add_argument("--seeds", nargs="+", type=int, default=[0], help="one run each")
+    several.add_argument(
+        "--control",
+        metavar="NAME",
+        help="also plain networks widened to the parameters and to the MACs of this attention's network",
+    )
     several.set_defaults(run=run_compare)
 
     for command in (train, several):
@@ -187,7 +192,17 @@ def run_compare(arguments: argparse.Namespace) -> int:
     model, recipe = arguments.model or default_model(names[0]), chosen_recipe(arguments, names[0])
     datasets = [usable(data.load, name, arguments.root) for name in names]
     out = arguments.out or Path("runs") / f"compare-{'-'.join(arguments.data)}-{model}-{recipe.name}"
-    runs = usable(compare, datasets, model, arguments.attention, arguments.seeds, recipe, out, arguments.reduction)
+    runs = usable(
+        compare,
+        datasets,
+        model,
+        arguments.attention,
+        arguments.seeds,
+        recipe,
+        out,
+        arguments.reduction,
+        arguments.control,
+    )
     print(results.table(runs))
     print(f"Results: {out / 'compare.json'}; chart: {out / 'compare.png'}")
     return 0

@@ -9,6 +9,7 @@ import torch
 from gamlib import results
 from gamlib.attention import full_options, list_attention
 from gamlib.attention._checks import check_seed
+from gamlib.cost import count_macs, count_parameters, nearest_width
 from gamlib.data import Dataset, puzzles
 from gamlib.models import create_model
 from gamlib.results import Result
@@ -23,6 +24,7 @@ def compare(
     recipe: Recipe,
     out: Path,
     reduction: int | None = None,
+    control: str | None = None,
 ) -> list[Result]:
     """Train `model` with each attention and each seed on each data set; unfinished runs go on, finished ones are read.
 
@@ -39,33 +41,60 @@ def compare(
         recipe: for all runs.
         out: folder; gets a folder for each run, compare.json and compare.png, both renewed after each run.
         reduction: r of the mechanisms that have one; None leaves each its own default.
+        control: an attention whose price is spent on size instead: two plain networks are trained, too, widened to
+            its parameters and to its MACs (one, where the same width comes nearest to both).
 
     Raises:
         ValueError: for an unknown name or a bad value, before anything is trained.
     """
     for seed in seeds:
         check_seed(seed)
-    check_networks(datasets, model, attentions, reduction)
     datasets = {data.name: data for data in datasets}.values()
+    networks = {data.name: plan(data, model, attentions, reduction, control) for data in datasets}
     out.mkdir(parents=True, exist_ok=True)
     runs = []
     for data in datasets:
         for seed in dict.fromkeys(seeds):
-            for attention in dict.fromkeys(attentions):
+            for label, arguments in networks[data.name].items():
                 torch.manual_seed(seed)
-                network = create_model(model, attention, reduction_options(attention, reduction), data.num_classes)
-                runs.append(fit(network, data, recipe, seed, out / data.name / f"{attention}-seed{seed}"))
+                network = create_model(**arguments)
+                runs.append(fit(network, data, recipe, seed, out / data.name / f"{label}-seed{seed}"))
                 results.save(runs, out / "compare.json")
                 draw(runs).savefig(out / "compare.png", dpi=150)
     return runs
 
 
-def check_networks(datasets: Sequence[Dataset], model: str, attentions: Sequence[str], reduction: int | None) -> None:
-    """Build every network once on the meta device; raises create_model's ValueError for the first that can't be."""
-    for data in datasets:
-        for attention in attentions:
-            with torch.device("meta"):
-                create_model(model, attention, reduction_options(attention, reduction), data.num_classes)
+def plan(
+    data: Dataset, model: str, attentions: Sequence[str], reduction: int | None, control: str | None
+) -> dict[str, dict[str, object]]:
+    """For each network its label and create_model's arguments.
+
+    Each is built once on the meta device: raises create_model's ValueError for the first that can't be.
+    """
+
+    def arguments(attention: str, **width: int) -> dict[str, object]:
+        options = reduction_options(attention, reduction)
+        return {
+            "name": model,
+            "attention": attention,
+            "attention_options": options,
+            "num_classes": data.num_classes,
+        } | width
+
+    def build(**arguments: object):
+        with torch.device("meta"):
+            return create_model(**arguments)
+
+    networks = {attention: arguments(attention) for attention in attentions}
+    for network in networks.values():
+        build(**network)
+    if control is not None:
+        image = tuple(data.train_images.shape[1:])
+        for count in (count_parameters, lambda network: count_macs(network, image)):
+            target = count(build(**arguments(control)))
+            width = nearest_width(lambda width: build(**arguments("none", width=width)), count, target)
+            networks[f"none-width{width}"] = arguments("none", width=width)
+    return networks
 
 
 def reduction_options(attention: str, reduction: int | None) -> dict[str, int]:

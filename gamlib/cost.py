@@ -1,6 +1,7 @@
 """What a network costs: parameters and multiply-accumulates (MACs), counted on the meta device."""
 
 import copy
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import torch
@@ -16,6 +17,20 @@ CONVENTIONS = ("plain", "paper")
 def count_parameters(model: nn.Module) -> int:
     """Number of trainable and frozen parameters (BatchNorm statistics are buffers, not parameters)."""
     return sum(p.numel() for p in model.parameters())
+
+
+def nearest_width(build: Callable[[int], nn.Module], count: Callable[[nn.Module], int], target: int) -> int:
+    """The width whose network comes nearest to a price: "what if the same went into a wider plain network?"
+
+    Args:
+        build: width -> network, wider is dearer; under torch.device("meta") it costs no memory.
+        count: network -> price, such as `count_parameters`.
+        target: the price to be met.
+    """
+    width = 1
+    while count(build(width)) < target:
+        width += 1
+    return min((w for w in (width - 1, width) if w > 0), key=lambda w: abs(count(build(w)) - target))
 
 
 def count_macs(model: nn.Module, input_shape: tuple[int, int, int], convention: str = "plain") -> int:

@@ -16,6 +16,7 @@ from gamlib.attention._checks import unknown_name
 from gamlib.data import puzzles
 
 SCHEMA = 1
+SOLVED = 10  # a puzzle counts as solved below this error, %: outcomes are nearly all or nothing
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,14 @@ class Result:
 
     @property
     def label(self) -> str:
-        """A name for tables and charts: "none", "se", "gam" ..."""
-        return str(self.network.get("attention", self.network["name"]))
+        """A name for tables, charts and folders: "none", "se", "gam", "none-width49" ..."""
+        name = str(self.network.get("attention", self.network["name"]))
+        return f"{name}-width{self.network['width']}" if "width" in self.network else name
+
+    @property
+    def epochs_to_solve(self) -> int | None:
+        """The first epoch with less than SOLVED % error on the test images; None where there is none."""
+        return next((entry["epoch"] for entry in self.curves if entry["test_top1_error"] < SOLVED), None)
 
     @property
     def top1_error(self) -> float:
@@ -101,7 +108,8 @@ def table(runs: Sequence[Result]) -> str:
 
     Errors are those of the last epoch on the test images. For photographs: of one seed, or mean ± standard deviation
     of several. For puzzles, where a network solves the task or does not: of one seed, or the median and the range of
-    several; how many solve it (less than 10% error); and the least error that is possible without the cue.
+    several; how many solve it (end below SOLVED % error); of those, the median of the first epoch below it; and the
+    least error that is possible without the cue.
     """
     on_photographs, on_puzzles = [], []
     for group in _groups(runs):
@@ -110,16 +118,17 @@ def table(runs: Sequence[Result]) -> str:
         cells = [first.data, str(first.network["name"]), first.label, f"{first.parameters:,}"]
         errors = [run.top1_error for run in group]
         if task in puzzles.TASKS:
-            solved = sum(error < 10 for error in errors)
+            solved = [run for run in group if run.top1_error < SOLVED]
+            epochs = f"{statistics.median(run.epochs_to_solve for run in solved):g}" if solved else "–"
             ceiling = f"{100 * (1 - puzzles.ceiling(task)):.2f}"
-            on_puzzles.append([*cells, _median(errors), f"{solved} of {len(group)}", ceiling])
+            on_puzzles.append([*cells, _median(errors), f"{len(solved)} of {len(group)}", epochs, ceiling])
         else:
             top5 = _mean([run.top5_error for run in group])
             on_photographs.append([*cells, _mean(errors), top5, str(len(group))])
     headings = ["data", "network", "attention", "parameters", "top-1 error (%)"]
     tables = [
         _markdown([*headings, "top-5 error (%)", "seeds"], on_photographs),
-        _markdown([*headings, "seeds that solve it", "least error without the cue (%)"], on_puzzles),
+        _markdown([*headings, "seeds that solve it", "epochs to solve", "least error without the cue (%)"], on_puzzles),
     ]
     return "\n\n".join(text for text in tables if text)
 

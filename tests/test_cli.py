@@ -249,4 +249,4 @@ def test_table_tells_seeds_apart_from_networks():
     puzzle = {"data": "puzzles-joint"}
     both = results.table([changed(0, 30.0), *(changed(seed, error, **puzzle) for seed, error in enumerate((0, 50, 8)))])
     assert "\n\n" in both
-    assert "| 8.00 (0.00 to 50.00) | 2 of 3 | 61.65 |" in both
+    assert "| 8.00 (0.00 to 50.00) | 2 of 3 | 12 | 61.65 |" in both

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from gamlib import BAM, GAM, SE, create_model, insert_attention, list_attention
+from gamlib.cost import count_macs, count_parameters, nearest_width
 from gamlib.models import resnet
 from gamlib.models.insert import Gentle
 
@@ -394,3 +395,31 @@ def test_safetensors_weights_load_strictly(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"is not a complete .safetensors file"):
         create_model("resnet20", num_classes=10, weights=path)
+
+
+def test_width():
+    wide = create_model("resnet20", "gam", {"reduction": 4}, 10, width=24)
+    assert [stage[-1].conv2.out_channels for stage in (wide.layer1, wide.layer2, wide.layer3)] == [24, 48, 96]
+    assert create_model(**wide.spec).state_dict().keys() == wide.state_dict().keys()
+    assert "width" not in create_model("probe", num_classes=10).spec
+    with pytest.raises(ValueError, match="width is not defined for 'resnet18'; allowed models: resnet20, probe"):
+        create_model("resnet18", width=32)
+    with pytest.raises(ValueError, match="width must be an integer of 1 or more, got 0"):
+        create_model("probe", width=0)
+
+
+def test_nearest_width_meets_both_prices_of_gam():
+    """The control of the puzzles: GAM's parameters and MACs within 2%, in one plain network."""
+
+    def price(**arguments):
+        with torch.device("meta"):
+            model = create_model("probe", num_classes=10, **arguments)
+        return count_parameters(model), count_macs(model, (3, 32, 32))
+
+    gam = price(attention="gam", attention_options={"reduction": 4})
+    for i in (0, 1):
+        width = nearest_width(lambda width: width, lambda width, i=i: price(width=width)[i], gam[i])
+        assert width == 49
+        assert price(width=width)[i] == pytest.approx(gam[i], rel=0.02)
+        neighbours = [abs(price(width=w)[i] - gam[i]) for w in (width - 1, width + 1)]
+        assert abs(price(width=width)[i] - gam[i]) < min(neighbours)

@@ -23,6 +23,8 @@ STEMS = {
 }
 # ABN splits a ResNet before its last stage, so it needs two.
 ABN_BACKBONES = ("resnet18", "resnet50", "resnet20")
+# Networks whose channels can be chosen.
+ANY_WIDTH = ("resnet20", "probe")
 
 
 def list_models() -> list[str]:
@@ -37,6 +39,7 @@ def create_model(
     num_classes: int = 1000,
     stem: str | None = None,
     weights: str | Path | None = None,
+    width: int | None = None,
 ) -> nn.Module:
     """Build a network, with attention where the paper has it.
 
@@ -54,6 +57,7 @@ def create_model(
         weights: for the backbone, before attention is inserted: the name of torchvision weights such as
             "IMAGENET1K_V1". For the whole network: the path of a .safetensors file saved from one built with the same
             arguments.
+        width: channels of the first stage, for "resnet20" (its own: 16) and "probe" (32); later stages follow.
 
     Returns:
         A network (N, 3, H, W) -> logits (N, K); "abn" in training -> (logits, attention_logits). Its attribute `spec`
@@ -77,6 +81,11 @@ def create_model(
     if stem not in STEMS[name]:
         raise ValueError(f"stem {stem!r} is not defined for {name!r}; allowed: {', '.join(STEMS[name])}")
 
+    if width is not None:
+        if name not in ANY_WIDTH:
+            raise ValueError(f"width is not defined for {name!r}; allowed models: {', '.join(ANY_WIDTH)}")
+        check_integer("width", width)
+
     # torchvision comes in here, not with `import gamlib`. On the CPU: a caller may be under torch.device("meta"), and
     # there its import fails with torch 2.6.
     with torch.device("cpu"):
@@ -84,7 +93,7 @@ def create_model(
         from gamlib.models.weights import load_safetensors, load_torchvision
 
     from_torchvision = weights is not None and not str(weights).endswith(".safetensors")
-    model = _build_backbone(name, num_classes, stem)
+    model = _build_backbone(name, num_classes, stem, width)
     if from_torchvision:
         load_torchvision(model, name, str(weights))
     if attention == "abn":
@@ -103,17 +112,18 @@ def create_model(
         "attention_options": {} if attention in (None, "abn") else full_options(attention, options),
         "num_classes": num_classes,
         "stem": stem,
+        **({} if width is None else {"width": width}),
     }
     return model
 
 
-def _build_backbone(name: str, num_classes: int, stem: str) -> nn.Module:
+def _build_backbone(name: str, num_classes: int, stem: str, width: int | None) -> nn.Module:
     from gamlib.models import mobilenetv2, resnet
 
     if name == "mobilenet_v2":
         return mobilenetv2.mobilenet_v2(num_classes=num_classes)
     if name in ("resnet20", "probe"):
-        return getattr(resnet, name)(num_classes)
+        return getattr(resnet, name)(num_classes, *([] if width is None else [width]))
     model = getattr(resnet, name)(num_classes=num_classes)
     resnet.set_stem(model, stem)
     return model

@@ -73,14 +73,14 @@ class SmallResNet(nn.Module):
         return self.fc(self.avgpool(x).flatten(1))
 
 
-def resnet20(num_classes: int) -> SmallResNet:
+def resnet20(num_classes: int, width: int = 16) -> SmallResNet:
     """ResNet-20: three stages of three basic blocks, 16-32-64 channels (the paper's section 4.2, 1x1 shortcuts)."""
-    return SmallResNet(widths=(16, 32, 64), blocks=3, stem_stride=1, num_classes=num_classes)
+    return SmallResNet(widths=(width, 2 * width, 4 * width), blocks=3, stem_stride=1, num_classes=num_classes)
 
 
-def probe(num_classes: int) -> SmallResNet:
+def probe(num_classes: int, width: int = 32) -> SmallResNet:
     """The network for the puzzles: two basic blocks at 16 x 16, 32 channels; each feature sees 19 x 19 pixels."""
-    return SmallResNet(widths=(32,), blocks=2, stem_stride=2, num_classes=num_classes)
+    return SmallResNet(widths=(width,), blocks=2, stem_stride=2, num_classes=num_classes)
 
 
 def stages(model: nn.Module) -> list[nn.Sequential]:
