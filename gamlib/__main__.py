@@ -1,4 +1,4 @@
-"""The command line. Here stands only what must work where a package is missing; the commands are in commands.py."""
+"""The command line. Here stands only what must work where a package is missing; the commands are in cli/."""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        from gamlib import commands
+        from gamlib import cli
     except ModuleNotFoundError as error:
         if argv[:1] == ["doctor"]:
             from gamlib.course import doctor
@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return doctor.report()
         print(f"gamlib: the package {error.name} is missing; `gamlib doctor` says what to install", file=sys.stderr)
         return 2
-    return commands.run(argv)
+    return cli.run(argv)
 
 
 if __name__ == "__main__":

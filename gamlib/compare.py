@@ -11,13 +11,14 @@ from gamlib.attention import full_options, list_attention
 from gamlib.attention._checks import check_seed
 from gamlib.cost import count_macs, count_parameters, nearest_width
 from gamlib.data import Dataset, puzzles
+from gamlib.data.imagenet import ImageFolders
 from gamlib.models import create_model
 from gamlib.results import Result
-from gamlib.training import Recipe, fit
+from gamlib.training import Recipe, distributed, fit
 
 
 def compare(
-    datasets: Sequence[Dataset],
+    datasets: Sequence[Dataset | ImageFolders],
     model: str,
     attentions: Sequence[str],
     seeds: Sequence[int],
@@ -25,6 +26,7 @@ def compare(
     out: Path,
     reduction: int | None = None,
     control: str | None = None,
+    **options: object,
 ) -> list[Result]:
     """Train `model` with each attention and each seed on each data set; unfinished runs go on, finished ones are read.
 
@@ -43,6 +45,7 @@ def compare(
         reduction: r of the mechanisms that have one; None leaves each its own default.
         control: an attention whose price is spent on size instead: two plain networks are trained, too, widened to
             its parameters and to its MACs (one, where the same width comes nearest to both).
+        options: passed on to `fit`: resume, speed, save_every ...
 
     Raises:
         ValueError: for an unknown name or a bad value, before anything is trained.
@@ -58,14 +61,15 @@ def compare(
             for label, arguments in networks[data.name].items():
                 torch.manual_seed(seed)
                 network = create_model(**arguments)
-                runs.append(fit(network, data, recipe, seed, out / data.name / f"{label}-seed{seed}"))
-                results.save(runs, out / "compare.json")
-                draw(runs).savefig(out / "compare.png", dpi=150)
+                runs.append(fit(network, data, recipe, seed, out / data.name / f"{label}-seed{seed}", **options))
+                if distributed.is_first():
+                    results.save(runs, out / "compare.json")
+                    draw(runs).savefig(out / "compare.png", dpi=150)
     return runs
 
 
 def plan(
-    data: Dataset, model: str, attentions: Sequence[str], reduction: int | None, control: str | None
+    data: Dataset | ImageFolders, model: str, attentions: Sequence[str], reduction: int | None, control: str | None
 ) -> dict[str, dict[str, object]]:
     """For each network its label and create_model's arguments.
 
@@ -89,8 +93,7 @@ def plan(
     for network in networks.values():
         build(**network)
     if control is not None:
-        image = tuple(data.train_images.shape[1:])
-        for count in (count_parameters, lambda network: count_macs(network, image)):
+        for count in (count_parameters, lambda network: count_macs(network, data.image_shape)):
             target = count(build(**arguments(control)))
             width = nearest_width(lambda width: build(**arguments("none", width=width)), count, target)
             networks[f"none-width{width}"] = arguments("none", width=width)

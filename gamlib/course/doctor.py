@@ -1,10 +1,13 @@
 """Looks at this machine and says, line by line, what is fine and what to do about the rest."""
 
 import importlib.metadata
+import multiprocessing
 import os
 import platform
 import shutil
+import signal
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +51,40 @@ def report(root: str | Path | None = None) -> int:
     findings = examine(root)
     print("\n".join(str(finding) for finding in findings))
     return int(any(finding.advice and finding.needed for finding in findings))
+
+
+def report_images(root: str | Path | None = None) -> int:
+    """Decode every image of an ImageNet-like folder, and print each that is not a whole RGB image.
+
+    Args:
+        root: the folder that holds train/ and val/, or a data root.
+
+    Returns:
+        1 where training would stop at one of them, else 0.
+
+    Raises:
+        DataError: where folders or classes are missing.
+    """
+    from tqdm import tqdm
+
+    from gamlib.data import imagenet, images
+
+    folders = imagenet.dataset(root)
+    paths = sorted(path for split in ("train", "val") for path in (folders.root / split).glob("*/*") if path.is_file())
+    kinds: Counter[str] = Counter()
+    stops = 0
+    with multiprocessing.Pool(imagenet.default_workers(), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        bar = tqdm(pool.imap(images.problem, paths, chunksize=16), total=len(paths), unit="image", ncols=100)
+        for path, problem in zip(paths, bar, strict=True):
+            if problem is not None:
+                kinds[problem.kind] += 1
+                stops += problem.stops_training
+                tqdm.write(f"{'FIX' if problem.stops_training else 'NOTE':<5}{path}: {problem.text}")
+    told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items())) or "all are whole and in RGB"
+    print(f"{len(paths):,} files in {folders.num_classes} classes of {folders.root}: {told}")
+    if stops:
+        print("Remove or replace what is marked FIX, or train with --bad-images skip")
+    return int(stops > 0)
 
 
 def _python() -> Finding:

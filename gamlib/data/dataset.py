@@ -1,9 +1,14 @@
 """What every data set hands to the trainer."""
 
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from gamlib.data import augment
 
 
 class DataError(Exception):
@@ -12,7 +17,7 @@ class DataError(Exception):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Two splits as tensors, and what a trainer must know about them."""
+    """Two splits as tensors, which live on the training device as they are, and what a trainer must know about them."""
 
     name: str
     train_images: Tensor  # uint8 (N, 3, H, W), as all images here
@@ -24,6 +29,7 @@ class Dataset:
     std: tuple[float, float, float]  # of a channel in [0, 1], divided by
     augment: bool  # whether training shifts (padding 4) and flips the images
     md5: dict[str, str]  # of each file read, or of each split generated
+    test_batch: ClassVar[int] = 500  # images a process tests at once
 
     def __post_init__(self) -> None:
         for split in ("train", "test"):
@@ -39,3 +45,52 @@ class Dataset:
             if labels.min() < 0 or labels.max() >= self.num_classes:
                 last = self.num_classes - 1
                 raise ValueError(f"{split}_labels must lie in 0 to {last}, got {labels.min()} to {labels.max()}")
+
+    @property
+    def train_count(self) -> int:
+        """Number of training images."""
+        return len(self.train_images)
+
+    @property
+    def test_count(self) -> int:
+        """Number of test images."""
+        return len(self.test_images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(3, H, W)."""
+        return tuple(self.train_images.shape[1:])
+
+    def first(self, count: int) -> "Dataset":
+        """The first `count` images of each split, for a quick look; the md5s say so."""
+        return dataclasses.replace(
+            self,
+            train_images=self.train_images[:count],
+            train_labels=self.train_labels[:count],
+            test_images=self.test_images[:count],
+            test_labels=self.test_labels[:count],
+            md5={name: f"{md5}, first {count}" for name, md5 in self.md5.items()},
+        )
+
+    def to(self, device: torch.device) -> "Dataset":
+        """The same with all tensors on `device`."""
+        names = ("train_images", "train_labels", "test_images", "test_labels")
+        return dataclasses.replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    def train_batches(self, batches: Sequence[Tensor], seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images uint8 (n, 3, H, W) and labels int64 (n,) for each batch of ids, shifted and flipped if `augment`."""
+        for ids in _on(self.train_images.device, batches):
+            images = self.train_images[ids]
+            if self.augment:
+                images = augment.shift_and_flip(images, ids, seed, epoch)
+            yield images, self.train_labels[ids]
+
+    def test_batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels for each batch of ids, as they are."""
+        for ids in _on(self.test_images.device, batches):
+            yield self.test_images[ids], self.test_labels[ids]
+
+
+def _on(device: torch.device, batches: Sequence[Tensor]) -> Sequence[Tensor]:
+    """All ids of an epoch brought to the device in one go."""
+    return torch.cat(list(batches)).to(device).split([len(ids) for ids in batches]) if batches else []

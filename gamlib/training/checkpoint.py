@@ -1,47 +1,146 @@
-"""Saves and loads the state of a run, so that it can go on where it stopped."""
+"""Saves and loads the state of a run, so that it can go on where it stopped, whatever stopped it."""
 
+import hashlib
+import io
 import os
+import warnings
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-NAME = "checkpoint.pt"
+KEPT = 2
 
 
 class CheckpointError(Exception):
-    """A checkpoint that can't be used; the message says which, why, and what to do."""
+    """A checkpoint that can't be written or used; the message says which, why, and what to do."""
+
+
+def paths(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, newest first: each file's name holds its step."""
+    return sorted(folder.glob("checkpoint-*.pt"), reverse=True)
 
 
 def save(state: dict[str, object], folder: Path) -> None:
-    """Write `state` as FOLDER/checkpoint.pt. Whoever reads it sees the old file or the new one, never half of one."""
-    partial = folder / f"{NAME}.partial"
-    with open(partial, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / NAME)
+    """Write `state` as FOLDER/checkpoint-STEP.pt, and keep the one before it.
+
+    Whoever reads the folder, or finds it after a crash, sees a file whole or not at all: it is written under another
+    name, brought to the disk, and only then renamed.
+
+    Args:
+        state: holds the step under "step".
+        folder: an existing folder.
+
+    Raises:
+        CheckpointError: where it can't be written, such as on a full disk; the older checkpoints are as they were.
+    """
+    path = folder / f"checkpoint-{state['step']:010d}.pt"
+    content = io.BytesIO()
+    torch.save(state | {"fingerprint": fingerprint(state)}, content)
+    try:
+        write(content.getbuffer(), path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} could not be written: {error.strerror}. It needs {len(content.getbuffer()) / 1e6:,.0f} MB. "
+            "The checkpoint before it is intact: make room, then the same command goes on from there"
+        ) from error
+    for old in paths(folder)[KEPT:]:
+        old.unlink()
+
+
+def write(content: memoryview | bytes, path: Path) -> None:
+    """Write a file in one go: under another name, to the disk, then renamed. A failed attempt leaves nothing."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # the new name must be on the disk, too; Windows can't sync a folder
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def load(folder: Path, run: dict[str, str]) -> dict[str, object] | None:
-    """The state in FOLDER/checkpoint.pt; None where there is none.
+    """The newest state in `folder` that is whole; None where there is none.
+
+    A damaged checkpoint is named in a warning, put aside as *.damaged, and the one before it is taken.
 
     Args:
         run: what the run is (network, data, recipe, seed); it must be the one that was saved.
 
     Raises:
-        CheckpointError: for a damaged file, or one of another run.
+        CheckpointError: where all checkpoints are damaged, or belong to another run.
     """
-    path = folder / NAME
+    damaged: list[str] = []
+    for path in paths(folder):
+        try:
+            state = read(path)
+        except CheckpointError as error:
+            damaged.append(str(error))
+            continue
+        check_run(state, run, path)
+        for message, bad in zip(damaged, paths(folder), strict=False):
+            warnings.warn(f"{message}; going on from {path.name}", stacklevel=3)
+            bad.rename(bad.with_suffix(".damaged"))
+        return state
+    if damaged:
+        raise CheckpointError(f"{'; '.join(damaged)}; delete it, or use another output folder, to start again")
+    return None
+
+
+def read(path: Path) -> dict[str, object]:
+    """A checkpoint's state. Raises CheckpointError where it is missing, damaged, or no checkpoint of gamlib's."""
     if not path.is_file():
-        return None
+        raise CheckpointError(f"no such checkpoint: {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file; none of them may pass as "no checkpoint"
-        raise CheckpointError(f"{path} can't be read ({type(error).__name__}); delete it to start again") from error
-    saved = state.get("run") if isinstance(state, dict) else None
-    if saved != run:
-        differing = [key for key in run if not isinstance(saved, dict) or saved.get(key) != run[key]]
+        raise CheckpointError(
+            f"{path} can't be read: it is damaged or no checkpoint ({type(error).__name__})"
+        ) from None
+    if not isinstance(state, dict) or "fingerprint" not in state:
+        raise CheckpointError(f"{path} is no checkpoint of gamlib's")
+    if state.pop("fingerprint") != fingerprint(state):
+        raise CheckpointError(f"{path} is damaged: its content is not what was saved")
+    return state
+
+
+def check_run(state: dict, run: dict[str, str], path: Path) -> None:
+    """Raise CheckpointError unless the state is of this run."""
+    differing = [key for key in run if state["run"].get(key) != run[key]]
+    if differing:
         raise CheckpointError(
             f"{path} belongs to another run (another {', '.join(differing)}); use another output folder, or delete it"
         )
-    return state
+
+
+def fingerprint(value: object) -> str:
+    """sha256 of nested dicts, lists, numbers, strings and tensors (their values, whatever their memory layout)."""
+    sha = hashlib.sha256()
+
+    def add(value: object) -> None:
+        if isinstance(value, Tensor):
+            sha.update(f"{value.dtype} {tuple(value.shape)}".encode())
+            sha.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        elif isinstance(value, dict):
+            sha.update(f"dict {len(value)}".encode())
+            for key in sorted(value, key=repr):
+                add(key)
+                add(value[key])
+        elif isinstance(value, (list, tuple)):
+            sha.update(f"list {len(value)}".encode())
+            for item in value:
+                add(item)
+        else:
+            sha.update(repr(value).encode())
+
+    add(value)
+    return sha.hexdigest()

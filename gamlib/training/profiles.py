@@ -1,6 +1,7 @@
 """How much work a notebook's training cells do: chosen from the hardware, or by GAMLIB_PROFILE."""
 
 import os
+from dataclasses import dataclass
 
 import torch
 
@@ -8,22 +9,36 @@ from gamlib.attention._checks import unknown_name
 from gamlib.training import recipes
 from gamlib.training.recipes import Recipe
 
-# profile: the recipe that it trains puzzles by
-PUZZLE_RECIPES = {"smoke": "smoke", "laptop": "puzzles", "gpu": "puzzles", "paper": "puzzles"}
+
+@dataclass(frozen=True)
+class Profile:
+    """What is trained on CIFAR-100, on how much of it, and by which recipes."""
+
+    name: str
+    network: str  # for CIFAR-100
+    recipe: Recipe  # for CIFAR-100
+    images: int | None  # how many images of each split; None: all of them
+    puzzle_recipe: Recipe
 
 
-def profile() -> str:
-    """ "smoke" (tests: does it run), "laptop" (a CPU), "gpu" or "paper" (the full recipes).
+PROFILES = {
+    name: Profile(name, network, recipes.get(recipe), images, recipes.get(puzzles))
+    for name, network, recipe, images, puzzles in [
+        ("smoke", "resnet20", "smoke", 512, "smoke"),  # tests: does it run
+        ("laptop", "resnet20", "laptop", 10_000, "puzzles"),  # a CPU: minutes
+        ("gpu", "resnet50", "quick", None, "puzzles"),  # an hour
+        ("paper", "resnet50", "paper-cifar100", None, "puzzles"),  # the full recipe
+    ]
+}
+
+
+def profile() -> Profile:
+    """The profile of this machine: "gpu" where there is one, else "laptop"; or the one that GAMLIB_PROFILE names.
 
     Raises:
         ValueError: where GAMLIB_PROFILE names another.
     """
     name = os.environ.get("GAMLIB_PROFILE") or ("gpu" if torch.cuda.is_available() else "laptop")
-    if name not in PUZZLE_RECIPES:
-        raise unknown_name("GAMLIB_PROFILE", name, PUZZLE_RECIPES)
-    return name
-
-
-def puzzle_recipe() -> Recipe:
-    """The recipe for puzzles on this machine."""
-    return recipes.get(PUZZLE_RECIPES[profile()])
+    if name not in PROFILES:
+        raise unknown_name("GAMLIB_PROFILE", name, PROFILES)
+    return PROFILES[name]

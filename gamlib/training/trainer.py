@@ -2,174 +2,284 @@
 
 import json
 import shlex
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 from tqdm import tqdm
 
 from gamlib import results
-from gamlib._device import best_device, device_name, has_bf16
+from gamlib._device import device_name
 from gamlib.attention._checks import check_seed
 from gamlib.cost import count_parameters
-from gamlib.data import Dataset, augment
+from gamlib.data import Dataset
+from gamlib.data.imagenet import ImageFolders
 from gamlib.results import Result
-from gamlib.training import checkpoint
-from gamlib.training.metrics import Totals, cross_entropy, evaluate
+from gamlib.training import distributed
+from gamlib.training.folder import RunFolder
+from gamlib.training.guards import Diverged, SpikeGuard
+from gamlib.training.interrupt import Interrupt, Stopped
+from gamlib.training.metrics import COUNTED, count, cross_entropy, means
 from gamlib.training.recipes import Recipe
+from gamlib.training.speed import Speed
+from gamlib.training.tester import Tester
 
-WEIGHTS, RESULT, LOG = "weights.safetensors", "result.json", "metrics.jsonl"
+LOOK_EVERY = {"cpu": 1, "cuda": 10}  # steps; a look lets the host wait for the GPU
 
 
 def fit(
     model: nn.Module,
-    data: Dataset,
+    data: Dataset | ImageFolders,
     recipe: Recipe,
     seed: int = 0,
     out: str | Path | None = None,
     resume: str = "auto",
+    speed: Speed | None = None,
+    save_every: float = 300,
+    tensorboard: bool = False,
 ) -> Result:
     """Train `model` on `data` by `recipe`, testing after each epoch. The model is changed in place, left in eval.
 
-    Order and augmentation of the images depend on the seed alone, so a run that goes on from a checkpoint does just
-    what it would have done. (PyTorch's global seed is set, too, for what a network itself draws in training.)
+    Whatever is drawn at random is a function of seed, epoch, image and step, so a run that goes on from a checkpoint,
+    in the middle of an epoch too, does just what it would have done. Ctrl-C, a notebook's stop button and SIGTERM let
+    the step finish, write a checkpoint, and stop; the same call goes on.
+
+    Under torchrun, each process calls this; together they train one model with the recipe's batch size.
 
     Args:
         model: (N, 3, H, W) -> logits (N, K), or in training a pair of them (ABN).
         data: from `gamlib.data.load`, `gamlib.data.puzzles.dataset` ...
         recipe: from `gamlib.training.recipes`.
-        seed: decides the order and the augmentation of the images. The weights are the model's own: call
+        seed: decides the order and the augmentation of the images, and dropout. The weights are the model's own: call
             torch.manual_seed before you build it.
-        out: folder for metrics.jsonl, checkpoint.pt, result.json and weights.safetensors; None writes nothing.
-        resume: "auto" goes on from a checkpoint in `out`, and returns the result at once where the run is finished;
-            "no" starts again, and removes what an earlier run left there.
+        out: folder for checkpoints, metrics.jsonl, curves.png, result.json and weights.safetensors; None writes
+            nothing.
+        resume: "auto" goes on from the newest checkpoint in `out`, and returns the result at once where the run is
+            finished; "no" starts again, and removes what an earlier run left there.
+        speed: precision, layout, fused update, compilation; None is `Speed()`.
+        save_every: seconds from one checkpoint to the next within an epoch. One is written after each epoch, too.
+        tensorboard: whether to write the curves for TensorBoard, too; it must be installed.
 
     Raises:
-        ValueError: for a bad seed, an unknown `resume`, a batch size that leaves a last batch of one image (BatchNorm
-            can't train on it), or a model whose output has not one column for each class.
-        CheckpointError: where `out` holds a checkpoint of another run, or a damaged one.
+        ValueError: for a bad seed, an unknown `resume`, a batch size that leaves a process with a last batch of one
+            image (BatchNorm can't train on it), or a model whose output has not one column for each class.
+        CheckpointError: where `out` holds a checkpoint of another run, or none that is whole, or can't be written.
+        DataError: for a broken photograph.
+        Diverged: where loss, gradients or outputs are not finite; the weights are as before that step.
+        Stopped: when asked to stop (a KeyboardInterrupt).
     """
     if resume not in ("auto", "no"):
         raise ValueError(f"resume must be 'auto' or 'no', got {resume!r}")
     check_seed(seed)
-    run = Run(model, data, recipe, seed)
-    out = None if out is None else Path(out)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        if resume == "no":
-            for name in (checkpoint.NAME, WEIGHTS, RESULT):
-                (out / name).unlink(missing_ok=True)
-        state = checkpoint.load(out, run.identity())
-        if state is None:
-            checkpoint.save(run.state(), out)
-        else:
-            run.load_state(state)
-        if run.epoch == recipe.epochs and (out / WEIGHTS).is_file() and (out / RESULT).is_file():
-            model.eval()
-            return results.read(out / RESULT)[0]  # as it was written: with that day's commit and versions
-    with run.progress_bar() as bar:
+    distributed.start()
+    run = Run(model, data, recipe, seed, speed or Speed())
+    folder = RunFolder(out, save_every, tensorboard)
+    if resume == "no":
+        folder.clear()
+    state = folder.load(run.identity())
+    distributed.wait_for_all()
+    if state is None:
+        folder.save(run.state())
+    else:
+        run.load_state(state)
+    if run.epoch == recipe.epochs and (finished := folder.finished()):
+        model.eval()
+        return finished  # as it was written: with that day's commit and versions
+    with Interrupt() as interrupt, run.progress_bar() as bar:
         while run.epoch < recipe.epochs:
-            run.train_epoch(bar)
-            if out is not None:
-                write_log(run.curves, out / LOG)
-                checkpoint.save(run.state(), out)
+            for _ in run.train_epoch(interrupt):
+                bar.update()
+                if run.must_stop:
+                    stop(run, folder, interrupt)
+                if folder.is_due():
+                    folder.save(run.state())
+            for _ in run.test(interrupt):
+                if run.must_stop:
+                    stop(run, folder, interrupt)
+            run.end_epoch()
+            bar.set_postfix_str(f"test error {run.curves[-1]['test_top1_error']:.1f}%")
+            folder.log(run.curves)
+            folder.save(run.state())
     model.eval()
     result = run.result()
-    if out is not None:
-        weights = {key: value.clone(memory_format=torch.contiguous_format) for key, value in model.state_dict().items()}
-        partial = out / f"{WEIGHTS}.partial"
-        save_file(weights, partial)
-        partial.replace(out / WEIGHTS)
-        results.save([result], out / RESULT)  # last: where it stands, the run is complete
+    folder.finish(model, result)
     return result
 
 
-class Run:
-    """A run's state (model, optimizer, scheduler, epoch, curves) and how it moves on by one epoch."""
+def stop(run: "Run", folder: RunFolder, interrupt: Interrupt) -> None:
+    """Save and raise Stopped."""
+    folder.save(run.state())
+    distributed.wait_for_all()  # no process leaves before the first one has saved
+    at = f"Stopped after step {run.step:,} of {run.steps:,}"
+    kept = f"saved in {folder.path}; the same command, or the same cell, goes on from there"
+    raise Stopped(
+        f"{at}; {kept if folder.path else 'nothing is saved, since there is no output folder'}.",
+        interrupt.number or signal.SIGTERM,  # None where another process was asked
+    )
 
-    def __init__(self, model: nn.Module, data: Dataset, recipe: Recipe, seed: int) -> None:
-        self.recipe, self.seed, self.data = recipe, seed, data
-        self.device = best_device()
-        self.precision = "bf16" if has_bf16(self.device) else "fp32"
-        # channels_last is the layout that convolutions are fastest in, and GAM's MLP needs no copy in it.
-        self.model = model.to(self.device, memory_format=torch.channels_last)
-        self.images, self.labels = data.train_images.to(self.device), data.train_labels.to(self.device)
-        self.mean = torch.tensor(data.mean, device=self.device).view(1, 3, 1, 1) * 255
-        self.std = torch.tensor(data.std, device=self.device).view(1, 3, 1, 1) * 255
-        self.steps_per_epoch = -(-len(self.images) // recipe.batch_size)
-        if recipe.batch_size > 1 and len(self.images) % recipe.batch_size == 1:
-            raise ValueError(
-                f"batch_size={recipe.batch_size} leaves a last batch of one image (of {len(self.images):,}), "
-                "and BatchNorm can't train on one; choose another batch_size"
-            )
+
+class Run(Tester):
+    """A run's state (model, optimizer, position, curves) and how it moves on, step by step."""
+
+    def __init__(self, model: nn.Module, data: Dataset | ImageFolders, recipe: Recipe, seed: int, speed: Speed) -> None:
+        super().__init__(model, data, speed)
+        self.recipe, self.seed = recipe, seed
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        check_batches(data.train_count, recipe.batch_size)
+        self.steps_per_epoch = -(-data.train_count // recipe.batch_size)
+        self.steps = recipe.epochs * self.steps_per_epoch
         self.optimizer = torch.optim.SGD(
-            model.parameters(),
+            self.parameters,
             lr=recipe.lr,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=recipe.nesterov,
+            fused=speed.fused,
         )
-        self.scheduler = build_scheduler(self.optimizer, recipe, self.steps_per_epoch)
+        for p in self.parameters:
+            # PyTorch starts from zeros, too. But where the very first fused update is left out, as fp16's often is, it
+            # would take uninitialised memory for the momentum of the second.
+            self.optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.wrapped = distributed.wrap(model)
+        self.trained = torch.compile(self.wrapped) if speed.compile else self.wrapped
         self.commit, self.device_name = results.commit(), device_name(self.device)
-        self.lr = 0.0
-        self.epoch = 0
+        if distributed.world_size() > 1:
+            self.device_name = f"{distributed.world_size()} x {self.device_name}"
+        self.epoch, self.batch = 0, 0  # the position: epochs finished, and batches of the next one
+        self.sums = torch.zeros(COUNTED, dtype=torch.float64, device=self.device)  # over those batches
+        self.seconds = self.waited = 0.0  # of this epoch so far; of them, waiting for images
         self.curves: list[dict[str, float]] = []
-        torch.manual_seed(seed)  # for what a network draws in training, such as dropout
+        # What the host learns at its next look: whether loss or gradient was not finite (and both, and after how many
+        # good steps), and whether a process was asked to stop.
+        self.bad = torch.zeros((), dtype=torch.bool, device=self.device)
+        self.first_bad = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.good_steps = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.asked = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.first_step = 0  # of this sitting
+        self.looked = (0.0, 0.0)  # images and loss at the last look
+        self.spikes = SpikeGuard()
 
-    def train_epoch(self, bar: tqdm) -> None:
-        """One pass over the training images in a new order, then a test; adds an entry to `curves`."""
+    @property
+    def step(self) -> int:
+        """Number of updates so far."""
+        return self.epoch * self.steps_per_epoch + self.batch
+
+    def train_epoch(self, interrupt: Interrupt) -> Iterator[None]:
+        """The epoch's remaining steps, one at a time."""
+        self.wrapped.train()
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.data.train_count)
+        batches = torch.from_numpy(order).split(self.recipe.batch_size)[self.batch :]
+        shares = [distributed.share(batch) for batch in batches]
         start = time.perf_counter()
-        self.model.train()
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.images))
-        totals = Totals()
-        for ids in torch.from_numpy(order).to(self.device).split(self.recipe.batch_size):
-            self.step(ids, totals)
-            bar.update()
-        self.model.eval()
-        tested = evaluate(self.predict, self.data.test_images.to(self.device), self.data.test_labels.to(self.device))
-        self.epoch += 1
-        seconds = time.perf_counter() - start
-        self.curves.append({"epoch": self.epoch, "lr": self.lr, **totals.means("train"), **tested, "seconds": seconds})
-        bar.set_postfix_str(f"test error {tested['test_top1_error']:.1f}%")
+        for batch, (images, labels) in zip(
+            batches, self.data.train_batches(shares, self.seed, self.epoch), strict=True
+        ):
+            self.waited += time.perf_counter() - start
+            self.take_step(images, labels, len(batch), interrupt.number is not None)
+            self.batch += 1
+            if self.step % LOOK_EVERY[self.device.type] == 0 or self.batch == self.steps_per_epoch:
+                self.look()
+            self.seconds += time.perf_counter() - start
+            yield
+            start = time.perf_counter()
 
-    def step(self, ids: Tensor, totals: Totals) -> None:
-        """One batch: forward, loss, backward, update."""
-        images, labels = self.images[ids], self.labels[ids]
-        if self.data.augment:
-            images = augment.shift_and_flip(images, ids, self.seed, self.epoch)
-        output = self.predict(images)
-        check_classes(output, self.data)
+    def take_step(self, images: Tensor, labels: Tensor, batch_size: int, asked: bool) -> None:
+        """One batch: forward, loss, backward, update. Nothing here waits for a GPU to finish.
+
+        Args:
+            images, labels: this process's share of the batch.
+            batch_size: images in the shares of all processes.
+            asked: whether this process was asked to stop.
+        """
+        lr = self.recipe.learning_rate(self.step, self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        # What the network itself draws, such as dropout, depends on the step, not on what was drawn before it.
+        torch.manual_seed(((self.seed << 40) + (self.step << 12) + distributed.rank()) % 2**63)
+        output = self.predict(images, self.trained)
         loss = cross_entropy(output, labels)
+        sums = count(output, labels, loss)
+        # Gradients are averaged over the processes, but the shares of a batch may differ by an image.
+        part = loss * (len(labels) * distributed.world_size() / batch_size)
+        # A bad step's loss stays bad, so that fp16's scaler leaves out what follows, too, until the host looks.
+        part = torch.where(self.bad, torch.nan, part)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.lr = self.optimizer.param_groups[0]["lr"]  # of this update; the scheduler sets the next one's
-        self.optimizer.step()
-        self.scheduler.step()
-        totals.add(output, labels, loss)
+        self.scaler.scale(part).backward()
+        self.update(loss.detach(), sums, asked)
 
-    def predict(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """uint8 images (N, 3, H, W) -> what the model says of them, normalised and in the run's precision."""
-        x = images.to(torch.float32, memory_format=torch.channels_last)
-        x = (x - self.mean) / self.std
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            return self.model(x)
+    def update(self, loss: Tensor, sums: Tensor, asked: bool) -> None:
+        """Move the weights, unless loss or gradient are not finite in one of the processes."""
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        finite = loss.isfinite()
+        if self.precision != "fp16":  # there the scaler leaves out an update with infinite gradients, and goes on
+            finite = finite & norm.isfinite()
+        self.first_bad = torch.where(self.bad, self.first_bad, torch.stack([loss.double(), norm.double()]))
+        flags = torch.stack([self.bad | ~finite, torch.full_like(finite, asked)])
+        told = distributed.add_up(torch.cat([flags.double(), sums]))
+        self.bad = told[0] > 0
+        self.good_steps = self.good_steps + ~self.bad
+        self.asked = self.asked + told[1]
+        self.sums = self.sums + told[2:]
+        if self.speed.fused and self.precision != "fp16":
+            self.optimizer.found_inf = self.bad.float()  # the fused kernel reads it and leaves everything as it is
+        elif not self.speed.fused and self.bad:
+            self.look()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def look(self) -> None:
+        """Read what the steps since the last look left on the device. Raises Diverged where one of them was bad."""
+        if self.bad:
+            step = self.first_step + int(self.good_steps)
+            lr = self.recipe.learning_rate(step, self.steps_per_epoch)
+            loss, norm = self.first_bad.tolist()
+            raise Diverged(
+                f"step {step + 1:,} of {self.steps:,} (epoch {step // self.steps_per_epoch + 1}): loss {loss:.4g}, "
+                f"gradient norm {norm:.4g}, at learning rate {lr:.4g}. The weights were not updated by it. "
+                "Try a lower --lr, a longer --warm-up, or --precision fp32"
+            )
+        if self.precision == "fp16" and self.scaler.get_scale() < 1:
+            raise Diverged(
+                f"step {self.step:,} of {self.steps:,}: fp16's gradients are infinite at any loss scale. "
+                "Try --precision fp32, or a lower --lr"
+            )
+        self.must_stop = bool(self.asked)
+        images, loss = self.sums[:2].tolist()
+        if images > self.looked[0]:
+            mean = (loss - self.looked[1]) / (images - self.looked[0])
+            self.spikes.look(mean, self.step, self.optimizer.param_groups[0]["lr"])
+        self.looked = (images, loss)
+
+    def end_epoch(self) -> None:
+        """Add the epoch to `curves`, once it is tested, and move on to the next one."""
+        entry = {"epoch": self.epoch + 1, "lr": self.recipe.learning_rate(self.step - 1, self.steps_per_epoch)}
+        entry |= means(self.sums, "train") | means(self.tested, "test")
+        # Broken photographs, where the data was told to leave them out.
+        entry["skipped"] = self.data.train_count + self.data.test_count - int(self.sums[0] + self.tested[0])
+        entry |= {"seconds": self.seconds + self.test_seconds, "waited": self.waited}
+        self.curves.append(entry)
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.sums, self.looked = torch.zeros_like(self.sums), (0.0, 0.0)
+        self.seconds = self.waited = 0.0
 
     def progress_bar(self) -> tqdm:
         """A bar over all steps of the run, on standard output (in a notebook, standard error is red)."""
         network = self.network()
         return tqdm(
-            total=self.recipe.epochs * self.steps_per_epoch,
-            initial=self.epoch * self.steps_per_epoch,
+            total=self.steps,
+            initial=self.step,
             desc=" + ".join(str(network[key]) for key in ("name", "attention") if key in network),
             unit="step",
             file=sys.stdout,
             ncols=100,
             mininterval=0.5,
+            disable=not distributed.is_first(),
         )
 
     def network(self) -> dict[str, object]:
@@ -189,13 +299,21 @@ class Run:
         }
 
     def state(self) -> dict[str, object]:
-        """All that a checkpoint needs."""
+        """All that a checkpoint needs. Learning rate, order and random numbers are functions of seed and position."""
         return {
             "run": self.identity(),
+            "network": json.loads(json.dumps(self.network(), default=results.describe)),
+            "data": self.data.name,
+            "recipe": self.recipe.as_dict(),
+            "step": self.step,
+            "epoch": self.epoch,
+            "batch": self.batch,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "rng": torch.get_rng_state(),
+            "momentum": [self.optimizer.state[p]["momentum_buffer"] for p in self.parameters],
+            "scaler": self.scaler.state_dict(),
+            "sums": self.sums,
+            "seconds": self.seconds,
+            "waited": self.waited,
             "commit": self.commit,
             "device": self.device_name,
             "curves": self.curves,
@@ -204,15 +322,16 @@ class Run:
     def load_state(self, state: dict) -> None:
         """Take over a checkpoint's state."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        torch.set_rng_state(state["rng"])
-        if state["commit"] != self.commit:
-            self.commit = f"{state['commit']}, then {self.commit}"
-        if state["device"] != self.device_name:
-            self.device_name = f"{state['device']}, then {self.device_name}"
-        self.curves = state["curves"]
-        self.epoch = len(self.curves)
+        for p, saved in zip(self.parameters, state["momentum"], strict=True):
+            self.optimizer.state[p]["momentum_buffer"].copy_(saved)
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.batch, self.curves = state["epoch"], state["batch"], state["curves"]
+        self.sums = state["sums"].to(self.device)
+        self.looked = tuple(self.sums[:2].tolist())
+        self.seconds, self.waited = state["seconds"], state["waited"]
+        self.first_step = self.step
+        self.commit = joined(state["commit"], self.commit)
+        self.device_name = joined(state["device"], self.device_name)
 
     def result(self) -> Result:
         """The finished run, with everything needed to repeat it."""
@@ -235,39 +354,24 @@ class Run:
         )
 
 
-def build_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> LRScheduler:
-    """The recipe's learning rate, moved on after every step."""
-    if recipe.schedule == "step":
-        milestones = [epoch * steps_per_epoch for epoch in recipe.milestones]
-        return MultiStepLR(optimizer, milestones, recipe.gamma)
-    total_steps = recipe.epochs * steps_per_epoch
-    return OneCycleLR(
-        optimizer,
-        max_lr=recipe.lr,
-        total_steps=total_steps,
-        # Two steps up at least: with one, PyTorch would divide by zero.
-        pct_start=max(recipe.warm_up, min(2 / total_steps, 0.75)),
-        anneal_strategy="linear",
-        cycle_momentum=False,
-    )
-
-
-def check_classes(output: Tensor | tuple[Tensor, Tensor], data: Dataset) -> None:
-    """Raise ValueError unless the output has one column for each of the data's classes."""
-    logits = output[0] if isinstance(output, tuple) else output
-    if logits.ndim != 2 or logits.shape[1] != data.num_classes:
+def check_batches(images: int, batch_size: int) -> None:
+    """Raise ValueError where a process would get too few images of the epoch's last batch for BatchNorm."""
+    processes = distributed.world_size()
+    last = images % batch_size or min(batch_size, images)
+    if batch_size > 1 and last < 2 * processes:
+        among = f" for {processes} processes" if processes > 1 else ""
         raise ValueError(
-            f"{data.name} has {data.num_classes} classes, so the model must return (N, {data.num_classes}); "
-            f"got {tuple(logits.shape)}. Build it with num_classes={data.num_classes}"
+            f"batch_size={batch_size} leaves a last batch of {last} of {images:,} images{among}, "
+            f"and BatchNorm can't train on fewer than two in each process; choose another batch_size"
         )
+
+
+def joined(before: str | None, now: str | None) -> str | None:
+    """What several sittings were run on or from, one after the other; a change is never lost."""
+    return now if before == now else before if str(before).endswith(f", then {now}") else f"{before}, then {now}"
 
 
 def command() -> str:
     """The command line of this process; `python -m gamlib` and `gamlib` are the same command."""
     program = Path(sys.argv[0])
     return shlex.join(["gamlib" if program.name == "__main__.py" else program.name, *sys.argv[1:]])
-
-
-def write_log(curves: list[dict[str, float]], path: Path) -> None:
-    """One JSON object a line, one line an epoch. Written whole each time: after a resume no epoch stands twice."""
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in curves))

@@ -1,0 +1,58 @@
+"""The command line, a file for each command: gamlib paper | train | evaluate | compare | resize | doctor."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from gamlib.cli import compare, doctor, evaluate, paper, resize, train
+from gamlib.cli.options import UsageError
+from gamlib.data import DataError
+from gamlib.training import CheckpointError, Diverged, Stopped, distributed
+
+COMMANDS = {
+    "paper": paper,
+    "train": train,
+    "evaluate": evaluate,
+    "compare": compare,
+    "resize": resize,
+    "doctor": doctor,
+}
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code: 0; 1 where doctor or resize found something to mend, or training diverged; 2 for a mistake of the
+        user's; 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    arguments = parser().parse_args(argv)
+    try:
+        distributed.start()
+        if not distributed.is_first():
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+        return arguments.run(arguments)
+    except (DataError, CheckpointError, UsageError, OSError) as error:
+        print(f"gamlib {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except Diverged as error:
+        print(f"gamlib {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except Stopped as stopped:
+        print(f"\n{stopped}")
+        return stopped.exit_code
+    except KeyboardInterrupt:
+        print("\nStopped at once.", file=sys.stderr)
+        return 130
+    finally:
+        distributed.leave()
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(prog="gamlib", description="Attention in convolutional networks, from SE to GAM.")
+    commands = top.add_subparsers(dest="command", required=True, metavar=" | ".join(COMMANDS))
+    for module in COMMANDS.values():
+        module.add(commands)
+    return top

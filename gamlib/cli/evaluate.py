@@ -1,0 +1,87 @@
+"""gamlib evaluate: a saved network on its test images."""
+
+import argparse
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from gamlib import create_model, data
+from gamlib.cli.options import (
+    UsageError,
+    add_data_options,
+    add_speed_options,
+    chosen_data,
+    chosen_speed,
+    folder,
+    usable,
+)
+from gamlib.training import checkpoint, evaluate
+from gamlib.training.folder import WEIGHTS
+
+
+def add(commands) -> None:
+    """Its options."""
+    command = commands.add_parser("evaluate", help="test a saved network")
+    command.add_argument(
+        "checkpoint",
+        type=folder,
+        help="a run's folder, or its checkpoint-*.pt or weights.safetensors, or one of data/zoo",
+    )
+    command.add_argument("--data", metavar="NAME", help="by default the data that it was trained on")
+    add_data_options(command)
+    add_speed_options(command)
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print test loss and errors."""
+    model, trained_on = load(arguments.checkpoint)
+    known = data.list_datasets()
+    dataset = chosen_data(arguments, arguments.data or (trained_on if trained_on in known else "imagenet"))
+    tested = usable(evaluate, model, dataset, chosen_speed(arguments))
+    print(f"{model.spec['name']} + {model.spec['attention']} on {dataset.test_count:,} test images of {dataset.name}:")
+    print(
+        f"top-1 error {tested['test_top1_error']:.2f}%, top-5 error {tested['test_top5_error']:.2f}%, "
+        f"loss {tested['test_loss']:.4f}"
+    )
+    return 0
+
+
+def load(path: Path) -> tuple[nn.Module, str]:
+    """The network in a file that training wrote, or in a run's folder, and the name of the data that it was trained on.
+
+    Raises:
+        UsageError: where there is none, or it is a reader's own network, which only its own code can build.
+        CheckpointError: for a damaged checkpoint.
+    """
+    if path.is_dir():
+        found = [path / WEIGHTS] if (path / WEIGHTS).is_file() else checkpoint.paths(path)
+        if not found:
+            raise UsageError(f"{path} holds neither {WEIGHTS} nor a checkpoint")
+        path = found[0]
+    if path.suffix != ".safetensors":
+        state = checkpoint.read(path)
+        model = build(state["network"], path)
+        model.load_state_dict(state["model"])
+        return model, state["data"]
+    if not path.is_file():
+        raise UsageError(f"no such file: {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+    except SafetensorError as error:
+        raise UsageError(f"{path} is not a complete .safetensors file ({error})") from None
+    if not about.keys() >= {"network", "data"}:
+        raise UsageError(f"{path} does not say which network it holds; it was not written by gamlib")
+    return build(json.loads(about["network"]), path, weights=path), about["data"]
+
+
+def build(network: dict[str, object], path: Path, weights: Path | None = None) -> nn.Module:
+    """The network by create_model's arguments."""
+    if "attention" not in network:
+        raise UsageError(
+            f"{path} holds {network['name']}, a network that gamlib did not build; use gamlib.training.evaluate"
+        )
+    return usable(create_model, **network, weights=weights)

@@ -1,0 +1,75 @@
+"""gamlib train: one network."""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+import torch
+
+from gamlib import create_model, data, results
+from gamlib.attention._checks import check_seed
+from gamlib.cli.options import (
+    add_run_options,
+    attention_help,
+    chosen_data,
+    chosen_recipe,
+    chosen_speed,
+    default_model,
+    usable,
+)
+from gamlib.compare import reduction_options
+from gamlib.cost import count_macs, count_parameters
+from gamlib.training import distributed, fit
+from gamlib.training.folder import RunFolder
+from gamlib.training.forecast import forecast
+
+
+def add(commands) -> None:
+    """Its options."""
+    command = commands.add_parser("train", help="train one network; run again, it goes on")
+    command.add_argument(
+        "--data", default="puzzles-joint", metavar="NAME", help=f"one of {', '.join(data.list_datasets())}"
+    )
+    command.add_argument("--attention", default="none", metavar="NAME", help=attention_help())
+    command.add_argument("--seed", type=int, default=0, help="of the weights and of the order of the images")
+    add_run_options(command)
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the plan, train, and print the result."""
+    name = arguments.model or default_model(arguments.data)
+    recipe, speed = chosen_recipe(arguments, arguments.data, name), chosen_speed(arguments)
+    usable(check_seed, arguments.seed)
+    dataset = chosen_data(arguments, arguments.data)
+    options = reduction_options(arguments.attention, arguments.reduction)
+    torch.manual_seed(arguments.seed)
+    model = usable(create_model, name, arguments.attention, options, dataset.num_classes)
+    run_name = f"{dataset.name}-{name}-{arguments.attention}-{recipe.name}-seed{arguments.seed}"
+    out = arguments.out or Path("runs") / run_name
+
+    macs = count_macs(model, dataset.image_shape) / 1e6
+    processes = distributed.world_size()
+    steps = -(-dataset.train_count // recipe.batch_size)
+    among = "" if processes == 1 else f", {processes} processes"
+    print(f"network   {name} + {arguments.attention}: {count_parameters(model):,} parameters, {macs:,.1f} million MACs")
+    print(f"data      {dataset.name}: {dataset.train_count:,} training and {dataset.test_count:,} test images")
+    print(f"recipe    {recipe.name}: {recipe.epochs} epochs of {steps:,} steps, batch {recipe.batch_size}{among}")
+    print(f"folder    {out}")
+    if arguments.resume == "no" or RunFolder(out, arguments.save_every, False).finished() is None:
+        print(f"forecast  {usable(forecast, model, dataset, recipe, speed)}", flush=True)
+    has_tensorboard = importlib.util.find_spec("tensorboard") is not None
+    result = usable(
+        fit,
+        model,
+        dataset,
+        recipe,
+        arguments.seed,
+        out,
+        arguments.resume,
+        speed,
+        arguments.save_every,
+        has_tensorboard,
+    )
+    print(results.table([result]))
+    return 0

@@ -1,0 +1,194 @@
+"""ImageNet, or any photographs in class folders: ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg.
+
+Images are decoded by worker processes, ahead of the training step; those of the next steps wait in a queue.
+"""
+
+import dataclasses
+import hashlib
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+from tqdm import tqdm
+
+from gamlib._paths import data_root
+from gamlib.attention._checks import unknown_name
+from gamlib.data.augment import random_bits
+from gamlib.data.dataset import DataError
+from gamlib.data.images import SUFFIXES, BadImage, read_rgb
+
+SIZE, RESIZED = 224, 256  # side of what the network sees, short side of what a test image is cut from
+BAD_IMAGES = ("stop", "skip")
+
+
+@dataclass(frozen=True)
+class ImageFolders:
+    """Two splits as lists of files, and what a trainer must know about them."""
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]  # in alphabetical order; a label is a place in it
+    train_files: tuple[tuple[str, int], ...]  # path below root, label
+    test_files: tuple[tuple[str, int], ...]
+    md5: dict[str, str]  # of each split's list of paths and sizes
+    bad_images: str = "stop"  # what a broken file does: "stop" training, or "skip" (left out, named, and counted)
+    workers: int | None = None  # processes that decode images, for each process that trains; None: its share of cores
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))  # where batches are brought to
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of ImageNet's training images, as torchvision has it
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    augment: bool = True
+    test_batch: ClassVar[int] = 100  # images a process tests at once
+    image_shape: ClassVar[tuple[int, int, int]] = (3, SIZE, SIZE)
+
+    def __post_init__(self) -> None:
+        if self.bad_images not in BAD_IMAGES:
+            raise unknown_name("bad_images", self.bad_images, BAD_IMAGES)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of class folders."""
+        return len(self.classes)
+
+    @property
+    def train_count(self) -> int:
+        """Number of training images."""
+        return len(self.train_files)
+
+    @property
+    def test_count(self) -> int:
+        """Number of test images: those of val/."""
+        return len(self.test_files)
+
+    def to(self, device: torch.device) -> "ImageFolders":
+        """The same, handing out its batches on `device`."""
+        return dataclasses.replace(self, device=device)
+
+    def train_batches(self, batches: Sequence[Tensor], seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images uint8 (n, 3, 224, 224) and labels int64 (n,) for each batch of ids, cropped and flipped at random.
+
+        What is drawn for an image depends on seed, epoch and its id, not on which worker draws it.
+        """
+        return self._load(_Files(self.root, self.train_files, train_transform(), (seed, epoch)), batches)
+
+    def test_batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images uint8 (n, 3, 224, 224), cut from the middle, and labels int64 (n,) for each batch of ids."""
+        return self._load(_Files(self.root, self.test_files, test_transform(), None), batches)
+
+    def _load(self, files: "_Files", batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        workers = default_workers() if self.workers is None else self.workers
+        loader = DataLoader(
+            files,
+            batch_sampler=[ids.tolist() for ids in batches],
+            num_workers=workers,
+            collate_fn=_collate,
+            pin_memory=self.device.type == "cuda",
+            prefetch_factor=4 if workers else None,
+            worker_init_fn=_leave_signals_to_the_parent,
+        )
+        for images, labels, bad in loader:
+            for message in bad:
+                if self.bad_images == "stop":
+                    raise DataError(
+                        f"{message}. `gamlib doctor --data imagenet {self.root}` lists all such files; "
+                        "with --bad-images skip, training leaves them out and counts them"
+                    )
+                tqdm.write(f"left out: {message}")
+            if files.drawn and len(labels) < 2:
+                raise DataError(f"a batch has {len(labels)} images left, too few for BatchNorm; its others are broken")
+            yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+
+
+def dataset(root: str | Path | None = None) -> ImageFolders:
+    """The class folders below `root`, or below imagenet/ in the data root.
+
+    Raises:
+        DataError: where folders or images are missing, or val/ has other classes than train/.
+    """
+    root = data_root(root)
+    root = root if (root / "train").is_dir() else root / "imagenet"
+    for split in ("train", "val"):
+        if not (root / split).is_dir():
+            raise DataError(
+                f"ImageNet is not here: {root / split} does not exist. Expected are class folders, "
+                f"{root}/train/CLASS/*.jpg and {root}/val/CLASS/*.jpg. ImageNet itself is to be had, for research, "
+                "after registration at https://image-net.org; its validation images have to be sorted into folders"
+            )
+    classes = sorted(folder.name for folder in (root / "train").iterdir() if folder.is_dir())
+    others = {folder.name for folder in (root / "val").iterdir() if folder.is_dir()} ^ set(classes)
+    if others or not classes:
+        found = f"{len(others)} stand in one alone, such as {min(others)}" if others else "there are none"
+        raise DataError(f"{root}: train/ and val/ must hold the same class folders, but {found}")
+    files, md5 = {}, {}
+    for split in ("train", "val"):
+        files[split], md5[split] = _list_files(root, split, classes)
+    return ImageFolders(root.resolve().name, root, tuple(classes), files["train"], files["val"], md5)
+
+
+def train_transform() -> v2.Transform:
+    """A random part of the image at 224 x 224, flipped half of the time; then uint8 (3, 224, 224)."""
+    return v2.Compose([v2.RandomResizedCrop(SIZE), v2.RandomHorizontalFlip(), v2.PILToTensor()])
+
+
+def test_transform() -> v2.Transform:
+    """Short side to 256, the middle 224 x 224; then uint8 (3, 224, 224)."""
+    return v2.Compose([v2.Resize(RESIZED), v2.CenterCrop(SIZE), v2.PILToTensor()])
+
+
+def default_workers() -> int:
+    """This process's share of the cores, 16 at most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def _list_files(root: Path, split: str, classes: Sequence[str]) -> tuple[tuple[tuple[str, int], ...], str]:
+    files, md5 = [], hashlib.md5(usedforsecurity=False)
+    for label, name in enumerate(classes):
+        entries = sorted(os.scandir(root / split / name), key=lambda entry: entry.name)
+        images = [entry for entry in entries if Path(entry.name).suffix.lower() in SUFFIXES]
+        if not images:
+            raise DataError(f"{root / split / name} holds no image (a name that ends in {', '.join(SUFFIXES)})")
+        for entry in images:
+            path = f"{split}/{name}/{entry.name}"
+            files.append((path, label))
+            md5.update(f"{path} {entry.stat().st_size}\n".encode())
+    return tuple(files), md5.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What a worker process holds: id -> (image, label, None), or (None, label, message) for a bad file."""
+
+    root: Path
+    files: tuple[tuple[str, int], ...]
+    transform: v2.Transform
+    drawn: tuple[int, int] | None  # seed and epoch, for random transforms
+
+    def __getitem__(self, i: int) -> tuple[Tensor | None, int, str | None]:
+        path, label = self.files[i]
+        try:
+            image = read_rgb(self.root / path)
+        except BadImage as error:
+            return None, label, f"{self.root / path}: {error}"
+        if self.drawn:
+            torch.manual_seed(int(random_bits(torch.tensor([i]), *self.drawn)))
+        return self.transform(image), label, None
+
+
+def _collate(samples: Sequence[tuple[Tensor | None, int, str | None]]) -> tuple[Tensor, Tensor, list[str]]:
+    good = [(image, label) for image, label, message in samples if message is None]
+    images = torch.stack([image for image, _ in good]) if good else torch.empty(0, 3, SIZE, SIZE, dtype=torch.uint8)
+    labels = torch.tensor([label for _, label in good], dtype=torch.int64)
+    return images, labels, [message for *_, message in samples if message is not None]
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    # Ctrl-C reaches all processes of a terminal. The one that trains still needs its workers, to finish the step.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,61 @@
+"""Shrinks a tree of photographs once, so that every later epoch decodes fewer pixels."""
+
+import functools
+import multiprocessing
+import shutil
+import signal
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from gamlib.data.dataset import DataError
+from gamlib.data.imagenet import RESIZED, default_workers
+from gamlib.data.images import SUFFIXES, BadImage, open_image
+
+
+def resize_tree(source: Path, target: Path) -> tuple[int, list[str]]:
+    """Copy every image below `source` to the same place below `target`, its short side at most 256 pixels.
+
+    An image that is no larger is copied as it is. What stands in `target` already is left alone, so an interrupted
+    call can be repeated. The filter is the one that tests use, so their images change by JPEG's rounding alone.
+
+    Returns:
+        How many images were written, and a line for each that could not be read (these are not in `target`).
+
+    Raises:
+        DataError: where `source` is missing or holds no images, or `target` lies in it.
+    """
+    source, target = source.resolve(), target.resolve()
+    if not source.is_dir():
+        raise DataError(f"{source} is not a folder")
+    if target == source or source in target.parents:
+        raise DataError(f"the resized images can't go into {target}: it lies in {source} itself")
+    paths = sorted(path.relative_to(source) for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise DataError(f"{source} holds no images")
+    for folder in {path.parent for path in paths}:
+        (target / folder).mkdir(parents=True, exist_ok=True)
+    waiting = [path for path in paths if not (target / path).exists()]
+    with multiprocessing.Pool(default_workers(), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        work = pool.imap(functools.partial(_resize, source, target), waiting, chunksize=16)
+        bad = [line for line in tqdm(work, total=len(waiting), unit="image", ncols=100) if line is not None]
+    return len(waiting) - len(bad), bad
+
+
+def _resize(source: Path, target: Path, path: Path) -> str | None:
+    """Write one image, under another name first; returns what is wrong with it, if something is."""
+    partial = target / path.with_name(path.name + ".partial")
+    try:
+        image = open_image(source / path)
+    except BadImage as error:
+        return f"{source / path}: {error}"
+    short = min(image.size)
+    if short <= RESIZED:
+        shutil.copyfile(source / path, partial)
+    else:
+        size = tuple(round(side * RESIZED / short) for side in image.size)
+        image = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+        image.save(partial, format=Image.registered_extensions()[path.suffix.lower()], quality=95)
+    partial.replace(target / path)
+    return None

@@ -1,0 +1,93 @@
+"""A run's output folder: checkpoints, the log, and at the end the result and the weights."""
+
+import json
+import time
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import nn
+
+from gamlib import results
+from gamlib.results import Result
+from gamlib.training import checkpoint, distributed
+
+RESULT, WEIGHTS, LOG, CURVES = "result.json", "weights.safetensors", "metrics.jsonl", "curves.png"
+
+
+class RunFolder:
+    """Reads in every process, writes in the first one; given None, it does neither.
+
+    Args:
+        path: the folder; made where it does not exist.
+        save_every: seconds from one checkpoint to the next within an epoch.
+        tensorboard: whether to write the curves for TensorBoard, too.
+    """
+
+    def __init__(self, path: str | Path | None, save_every: float, tensorboard: bool) -> None:
+        self.path = None if path is None else Path(path)
+        self.writes = self.path is not None and distributed.is_first()
+        self.save_every, self.last_saved = save_every, time.monotonic()
+        self.tensorboard, self._writer = tensorboard, None
+        if self.writes:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in ("checkpoint-*.pt", RESULT, WEIGHTS, LOG, CURVES):
+                for partial in self.path.glob(f"{name}.partial"):  # left by a process that was killed
+                    partial.unlink()
+
+    def clear(self) -> None:
+        """Remove what an earlier run left here."""
+        if self.writes:
+            for path in [*checkpoint.paths(self.path), *(self.path / name for name in (RESULT, WEIGHTS, LOG, CURVES))]:
+                path.unlink(missing_ok=True)
+        distributed.wait_for_all()
+
+    def load(self, run: dict[str, str]) -> dict[str, object] | None:
+        """The state to go on from; None where there is none. Raises CheckpointError as `checkpoint.load` does."""
+        return None if self.path is None else checkpoint.load(self.path, run)
+
+    def finished(self) -> Result | None:
+        """The result of a run that was complete."""
+        if self.path is None or not ((self.path / WEIGHTS).is_file() and (self.path / RESULT).is_file()):
+            return None
+        return results.read(self.path / RESULT)[0]
+
+    def save(self, state: dict[str, object]) -> None:
+        """Write a checkpoint."""
+        if self.writes:
+            checkpoint.save(state, self.path)
+            self.last_saved = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is so old that another should be written."""
+        return self.writes and time.monotonic() - self.last_saved >= self.save_every
+
+    def log(self, curves: list[dict[str, float]]) -> None:
+        """Write metrics.jsonl: a line an epoch, and whole each time, so that after a resume no epoch stands twice."""
+        if self.writes:
+            text = "".join(json.dumps(entry) + "\n" for entry in curves)
+            checkpoint.write(text.encode(), self.path / LOG)
+            if self.tensorboard:
+                self._log_to_tensorboard(curves[-1])
+
+    def _log_to_tensorboard(self, entry: dict[str, float]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        epoch = entry["epoch"]
+        # Points of this epoch and later ones, which a killed process may have written, are dropped.
+        self._writer = self._writer or SummaryWriter(str(self.path / "tensorboard"), purge_step=epoch)
+        for name, value in entry.items():
+            if name != "epoch":
+                self._writer.add_scalar(name, value, epoch)
+        self._writer.flush()
+
+    def finish(self, model: nn.Module, result: Result) -> None:
+        """Write the weights, the chart of the curves, and last the result: where it stands, the run is complete."""
+        if self.writes:
+            from gamlib.compare import draw
+
+            # Contiguous copies: safetensors refuses tensors that share memory, as tied weights do.
+            weights = {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
+            about = {"network": json.dumps(result.network, default=results.describe), "data": result.data}
+            checkpoint.write(save(weights, metadata=about), self.path / WEIGHTS)
+            draw([result]).savefig(self.path / CURVES, dpi=150)
+            results.save([result], self.path / RESULT)

@@ -1,0 +1,33 @@
+"""What makes training faster and changes nothing but the rounding: one switch for each."""
+
+from dataclasses import dataclass
+
+import torch
+
+from gamlib._device import has_bf16
+from gamlib.attention._checks import unknown_name
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Switches. A test trains with each of them on and off, and compares the loss curves."""
+
+    precision: str = "auto"  # of convolutions and matrix products: "fp32", "bf16", "fp16" (GPU: with a loss scaler)
+    channels_last: bool = True  # the memory layout that convolutions are fastest in; GAM's MLP needs no copy in it
+    fused: bool = True  # one kernel for the whole update, which can also leave it out without asking the host
+    compile: bool = False  # torch.compile: a minute at the start, then faster steps on a GPU
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
+
+    def resolve(self, device: torch.device) -> str:
+        """The precision on this device. "auto": bf16 where the hardware has it; else fp16 on GPUs with tensor cores."""
+        if self.precision != "auto":
+            return self.precision
+        if has_bf16(device):
+            return "bf16"
+        has_fp16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+        return "fp16" if has_fp16 else "fp32"
