@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import signal
 import subprocess
 import sys
 
@@ -12,8 +13,10 @@ from safetensors.torch import load_file
 
 from gamlib import create_model, results
 from gamlib.__main__ import main
-from gamlib.commands import chosen_recipe, parser
+from gamlib.cli import parser
+from gamlib.cli.options import chosen_recipe
 from gamlib.course import doctor
+from gamlib.training import Stopped, recipes
 
 QUICK = ["--epochs", "1", "--batch-size", "500"]
 
@@ -36,21 +39,59 @@ def test_train_writes_everything_and_goes_on(capsys, tmp_path):
     command = ["train", "--attention", "se", "--reduction", "4", "--out", str(tmp_path / "run"), *QUICK]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "probe + se: 39,402 parameters, 9.7 million MACs an image" in out
+    assert "network   probe + se: 39,402 parameters, 9.7 million MACs" in out
+    assert "data      puzzles-joint: 1,000 training and 500 test images" in out
+    assert "recipe    puzzles: 1 epochs of 2 steps, batch 500" in out
+    assert re.search(r"forecast  [\d,]+ ms a step, about \d+ \w+ in all, \d+\.\d GB of memory", out)
     assert "| puzzles-joint | probe | se | 39,402 |" in out
     assert "61.65" in out  # the error that is possible without the cue
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"checkpoint.pt", "metrics.jsonl", "result.json", "weights.safetensors"}
+    assert names == {
+        "checkpoint-0000000000.pt",
+        "checkpoint-0000000002.pt",
+        "curves.png",
+        "metrics.jsonl",
+        "result.json",
+        "tensorboard",
+        "weights.safetensors",
+    }
+    assert list((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
     assert main(command) == 0  # finished: read, not trained
+    assert "forecast" not in capsys.readouterr().out
     assert main([*command, "--lr", "0.05"]) == 2
     assert "belongs to another run (another recipe)" in capsys.readouterr().err
 
 
 def test_each_kind_of_data_has_its_own_recipe():
-    for name, expected in (("cifar100", "laptop"), ("puzzles-spatial", "puzzles"), ("puzzles", "puzzles")):
-        assert chosen_recipe(parser().parse_args(["train"]), name).name == expected
-    arguments = parser().parse_args(["train", "--recipe", "smoke", "--lr", "0.5"])
-    assert (chosen_recipe(arguments, "puzzles").name, chosen_recipe(arguments, "puzzles").lr) == ("smoke", 0.5)
+    for data, model, expected in (
+        ("cifar100", "resnet20", "laptop"),
+        ("puzzles-spatial", "probe", "puzzles"),
+        ("puzzles", "probe", "puzzles"),
+        ("imagenet", "resnet50", "paper-imagenet"),
+        ("imagenet", "mobilenet_v2", "paper-imagenet-mobilenet"),
+    ):
+        assert chosen_recipe(parser().parse_args(["train"]), data, model).name == expected
+
+
+def test_every_field_of_a_recipe_is_an_option():
+    fields = {
+        "name": "smoke",
+        "epochs": 7,
+        "lr": 0.5,
+        "schedule": "step",
+        "warm_up": 0.1,
+        "milestones": (2, 5),
+        "gamma": 0.3,
+        "batch_size": 9,
+        "momentum": 0.8,
+        "nesterov": True,
+        "weight_decay": 0.01,
+    }
+    command = "train --recipe smoke --epochs 7 --lr 0.5 --schedule step --warm-up 0.1 --milestones 2 5 --gamma 0.3 "
+    command += "--batch-size 9 --momentum 0.8 --nesterov --weight-decay 0.01"
+    arguments = parser().parse_args(command.split())
+    assert dataclasses.asdict(chosen_recipe(arguments, "puzzles", "probe")) == fields
+    assert {field.name for field in dataclasses.fields(recipes.Recipe)} == fields.keys()
 
 
 def test_compare_makes_one_table_one_chart_and_one_json(capsys, tmp_path):
@@ -92,13 +133,22 @@ MISTAKES = [
     (["train", "--data", "cifar"], "unknown data set 'cifar'; allowed, nearest first: cifar100"),
     (["train", "--attention", "gam", "--reduction", "99"], "reduction=99 leaves no hidden channel"),
     (["train", "--lr", "-1"], "lr must be above 0 and finite, got -1.0"),
-    (["train", "--data", "cifar100", "--root", "no-such-folder"], "CIFAR-100 is not here"),
+    (["train", "--data", "cifar100", "--root", "no-such-folder"], "CIFAR-100 could not be downloaded"),
+    (
+        ["train", "--data", "imagenet", "--root", "no-such-folder"],
+        "ImageNet is not here: no-such-folder/imagenet/train",
+    ),
+    (["train", "--bad-images", "skip"], "--bad-images is for imagenet alone, not for puzzles-joint"),
+    (["evaluate", "no-such-file"], "no such checkpoint: no-such-file"),
+    (["evaluate", "no-such.safetensors"], "no such file: no-such.safetensors"),
+    (["resize", "no-such-folder", "there"], "no-such-folder is not a folder"),
+    (["doctor", "--data", "imagenet", "no-such-folder"], "ImageNet is not here"),
     (["train", "--seed", "-1"], "seed must be an integer of 0 or more, got -1"),
     (["train", "--seed", str(2**63)], "seed must be below 2**63"),
     (["train", "--lr", "inf"], "lr must be above 0 and finite, got inf"),
     (["train", "--momentum", "-1"], "momentum must lie between 0 and 1, got -1.0"),
     (["train", "--weight-decay", "nan"], "weight_decay must lie between 0 and 1, got nan"),
-    (["compare", "--data", "puzzles", "cifar100"], "puzzles and photographs have different default networks"),
+    (["compare", "--data", "puzzles", "cifar100"], "these data sets have different default networks"),
     (["compare", "--seeds", "0", "-1"], "seed must be an integer of 0 or more, got -1"),
     (["compare", "--attention", "none", "gma"], "unknown attention 'gma'; allowed, nearest first: gam"),
     (["compare", "--data", "joint"], "unknown data set 'joint'; allowed, nearest first: puzzles-joint"),
@@ -110,6 +160,7 @@ MISTAKES = [
 def test_mistakes_exit_with_2_and_one_message(capsys, monkeypatch, tmp_path, command, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GAMLIB_DATA", str(tmp_path / "nowhere"))
+    monkeypatch.setattr("gamlib.data.cifar100_sources.sources", list)
     assert main(command) == 2
     err = capsys.readouterr().err
     assert message in err
@@ -117,21 +168,10 @@ def test_mistakes_exit_with_2_and_one_message(capsys, monkeypatch, tmp_path, com
     assert list(tmp_path.iterdir()) == []  # nothing was begun
 
 
-def test_a_missing_data_set_leaves_no_traceback(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "gamlib", "train", "--data", "cifar100", "--root", str(tmp_path)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert str(tmp_path / "cifar-100-python" / "train") in done.stderr
-
-
 def test_a_last_batch_of_one_image_is_refused_before_training(capsys, tmp_path):
     command = ["train", "--attention", "bam", "--reduction", "4", "--out", str(tmp_path)]
     assert main([*command, "--batch-size", "333"]) == 2
-    assert "batch_size=333 leaves a last batch of one image (of 1,000)" in capsys.readouterr().err
+    assert "batch_size=333 leaves a last batch of 1 of 1,000 images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--out", "--root"])
@@ -193,17 +233,19 @@ def test_an_output_folder_that_can_not_be_made_leaves_no_traceback(capsys, tmp_p
     assert str(tmp_path / "file") in capsys.readouterr().err
 
 
-def test_ctrl_c_says_how_to_go_on(capsys, monkeypatch, tmp_path):
+def test_a_stopped_run_ends_with_the_signals_code_and_a_quiet_message(capsys, monkeypatch, tmp_path):
     def interrupted(*_):
-        raise KeyboardInterrupt
+        raise Stopped("Stopped after step 3", signal.SIGTERM)
 
-    monkeypatch.setattr("gamlib.commands.fit", interrupted)
-    assert main(["train", "--out", str(tmp_path)]) == 130
-    assert "The same command goes on" in capsys.readouterr().err
+    monkeypatch.setattr("gamlib.cli.train.fit", interrupted)
+    assert main(["train", "--out", str(tmp_path)]) == 143
+    captured = capsys.readouterr()
+    assert "Stopped after step 3" in captured.out
+    assert captured.err == ""
 
 
 def test_doctor(capsys, tmp_path, monkeypatch):
-    assert main(["doctor", "--root", str(tmp_path / "not" / "yet")]) == 0  # no data and no GPU are no faults
+    assert main(["doctor", str(tmp_path / "not" / "yet")]) == 0  # no data and no GPU are no faults
     out = capsys.readouterr().out
     assert [line.split()[1] for line in out.splitlines() if not line.startswith(" ")] == [
         "Python",
@@ -217,7 +259,7 @@ def test_doctor(capsys, tmp_path, monkeypatch):
     assert str(tmp_path / "not" / "yet" / "cifar-100-python" / "train") in out
     monkeypatch.setattr("torch.__version__", "2.5.1")
     monkeypatch.setattr("gamlib.course.doctor.NEEDED", ("numpy", "no-such-package"))
-    assert main(["doctor", "--root", str(tmp_path)]) == 1
+    assert main(["doctor", str(tmp_path)]) == 1
     out = capsys.readouterr().out
     assert "FIX  torch      2.5.1" in out
     assert "pip install no-such-package" in out

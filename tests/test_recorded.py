@@ -9,9 +9,7 @@ import torch
 from gamlib import create_model, data, results
 from gamlib._paths import recorded
 from gamlib.data import DataError
-from gamlib.training import recipes
-from gamlib.training.metrics import evaluate
-from gamlib.training.trainer import Run
+from gamlib.training import evaluate, recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,7 +65,5 @@ def test_zoo_loads_and_gives_the_recorded_error(path):
     except DataError:
         pytest.skip(f"{run.data} is not here; `gamlib doctor` says how to get it")
     assert test_set.md5 == run.data_md5
-    with torch.no_grad():
-        predict = Run(model, test_set, recipes.get("smoke"), 0).predict
-        error = evaluate(predict, test_set.test_images, test_set.test_labels)["test_top1_error"]
+    error = evaluate(model, test_set)["test_top1_error"]
     assert error == pytest.approx(run.top1_error, abs=0.3)

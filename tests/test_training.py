@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import MultiStepLR, OneCycleLR
 
 from gamlib import create_model, results
 from gamlib.data import Dataset, puzzles
-from gamlib.training import CheckpointError, Recipe, checkpoint, fit, profile, puzzle_recipe, recipes
-from gamlib.training.metrics import Totals, cross_entropy, evaluate
-from gamlib.training.trainer import Run, build_scheduler
+from gamlib.training import CheckpointError, Diverged, Recipe, Speed, evaluate, fit, profile, recipes
+from gamlib.training.metrics import count, cross_entropy, means
+from gamlib.training.trainer import Run
 
 TINY = Recipe("tiny", epochs=3, lr=0.1, schedule="one-cycle", batch_size=32)
 
@@ -30,6 +31,22 @@ def tiny_data():
 def probe(attention="gam", seed=0):
     torch.manual_seed(seed)
     return create_model("probe", attention, {"reduction": 4} if attention == "gam" else {}, num_classes=10)
+
+
+def stop_before(monkeypatch, step):
+    """Break a run off as a crash would, just before its update number `step` (from 0)."""
+    take_step = Run.take_step
+
+    def stop(self, *arguments):
+        if self.step == step:
+            raise RuntimeError("crash")
+        take_step(self, *arguments)
+
+    monkeypatch.setattr(Run, "take_step", stop)
+
+
+def times_aside(curves):
+    return [{key: value for key, value in entry.items() if key not in ("seconds", "waited")} for entry in curves]
 
 
 def test_learns():
@@ -50,15 +67,9 @@ def test_a_stopped_run_goes_on_exactly(tiny_data, tmp_path, monkeypatch):
     whole = probe()
     expected = fit(whole, tiny_data, TINY, seed=5, out=tmp_path / "whole")
 
-    def stop(self, bar):
-        if self.epoch == 2:
-            raise KeyboardInterrupt
-        train_epoch(self, bar)
-
-    train_epoch = Run.train_epoch
-    monkeypatch.setattr(Run, "train_epoch", stop)
-    with pytest.raises(KeyboardInterrupt):
-        fit(probe(), tiny_data, TINY, seed=5, out=tmp_path / "stopped")
+    stop_before(monkeypatch, 16)  # the third of the last epoch
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(probe(), tiny_data, TINY, seed=5, out=tmp_path / "stopped", save_every=0)
     monkeypatch.undo()
     monkeypatch.setattr(results, "commit", lambda: "another commit")
     torch.manual_seed(99)  # whatever happened in between
@@ -67,10 +78,7 @@ def test_a_stopped_run_goes_on_exactly(tiny_data, tmp_path, monkeypatch):
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
 
-    def told(curves):
-        return [{key: value for key, value in entry.items() if key != "seconds"} for entry in curves]
-
-    assert told(result.curves) == told(expected.curves)
+    assert times_aside(result.curves) == times_aside(expected.curves)
     assert result.commit == f"{expected.commit}, then another commit"
     logged = [json.loads(line) for line in (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()]
     assert logged == result.curves
@@ -81,7 +89,9 @@ def test_a_finished_run_returns_at_once_and_no_starts_again(tiny_data, tmp_path,
     first = fit(probe(), tiny_data, TINY, out=tmp_path)
     trained = []
     train_epoch = Run.train_epoch
-    monkeypatch.setattr(Run, "train_epoch", lambda self, bar: (trained.append(self.epoch), train_epoch(self, bar)))
+    monkeypatch.setattr(
+        Run, "train_epoch", lambda self, asked: (trained.append(self.epoch), train_epoch(self, asked))[1]
+    )
     monkeypatch.setattr(results, "commit", lambda: "another commit")
     written = (tmp_path / "result.json").read_bytes()
     model = probe(seed=1)
@@ -107,14 +117,14 @@ def test_another_run_in_the_folder_is_named(tiny_data, tmp_path):
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut short", b"not a checkpoint at all"])
 def test_a_damaged_checkpoint_is_named(tiny_data, tmp_path, damage):
-    (tmp_path / "checkpoint.pt").write_bytes(damage)
-    with pytest.raises(CheckpointError, match=r"checkpoint.pt can't be read .*delete it to start again"):
+    (tmp_path / "checkpoint-0000000003.pt").write_bytes(damage)
+    with pytest.raises(CheckpointError, match=r"checkpoint-0000000003.pt can't be read: it is damaged .*; delete it"):
         fit(probe(), tiny_data, TINY, out=tmp_path)
 
 
 def test_a_foreign_checkpoint_is_named(tiny_data, tmp_path):
-    torch.save({"state_dict": {}}, tmp_path / "checkpoint.pt")
-    with pytest.raises(CheckpointError, match="belongs to another run"):
+    torch.save({"state_dict": {}}, tmp_path / "checkpoint-0000000003.pt")
+    with pytest.raises(CheckpointError, match="is no checkpoint of gamlib's"):
         fit(probe(), tiny_data, TINY, out=tmp_path)
 
 
@@ -169,11 +179,27 @@ def test_a_networks_odd_options_and_shared_weights_lose_no_run(tiny_data, tmp_pa
     assert result.label == "mine"
 
 
-def test_evaluation_counts_every_sample_once():
-    scores = torch.randn(103, 20)
-    labels = torch.randint(20, (103,))
-    images = torch.arange(103, dtype=torch.uint8).view(-1, 1, 1, 1)
-    counted = evaluate(lambda x: scores[x.flatten().long()], images, labels, batch_size=10)
+class Lookup(nn.Module):
+    """A network that knows an image by its gray value, and has a score for each class."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = nn.Parameter(scores)
+
+    def forward(self, x):
+        return self.scores[(x[:, 0, 0, 0] * 255).round().long()]
+
+
+def numbered_data(labels):
+    """Images that hold nothing but their number."""
+    images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2).contiguous()
+    return Dataset("numbered", images, labels, images, labels, 20, (0.0,) * 3, (1.0,) * 3, False, {})
+
+
+def test_evaluation_counts_every_sample_once(monkeypatch):
+    monkeypatch.setattr(Dataset, "test_batch", 10)
+    scores, labels = torch.randn(103, 20), torch.randint(20, (103,))
+    counted = evaluate(Lookup(scores), numbered_data(labels))
     order = scores.argsort(dim=1, descending=True)
     assert counted["test_top1_error"] == pytest.approx(100 * (order[:, 0] != labels).double().mean().item())
     top5 = (order[:, :5] == labels[:, None]).any(1)
@@ -181,21 +207,38 @@ def test_evaluation_counts_every_sample_once():
     assert counted["test_loss"] == pytest.approx(nn.functional.cross_entropy(scores, labels).item(), rel=1e-6)
 
 
-def test_totals_with_fewer_than_five_classes():
-    totals = Totals()
-    totals.add(torch.eye(3), torch.tensor([0, 1, 0]), torch.tensor(0.5))
-    assert totals.means("test") == pytest.approx({"test_loss": 0.5, "test_top1_error": 100 / 3, "test_top5_error": 0})
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_outputs_that_are_no_numbers_are_never_scored(value):
+    scores = torch.randn(103, 20)
+    scores[7, 3] = scores[50] = value
+    with pytest.raises(Diverged, match="the network's outputs for 2 of 103 test images are nan or infinite"):
+        evaluate(Lookup(scores), numbered_data(torch.randint(20, (103,))))
+
+
+def test_counting_with_fewer_than_five_classes():
+    sums = count(torch.eye(3), torch.tensor([0, 1, 0]), torch.tensor(0.5))
+    assert means(sums, "test") == pytest.approx({"test_loss": 0.5, "test_top1_error": 100 / 3, "test_top5_error": 0})
 
 
 def learning_rates(recipe, steps_per_epoch):
+    return [recipe.learning_rate(step, steps_per_epoch) for step in range(recipe.epochs * steps_per_epoch)]
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES.values(), ids=lambda recipe: recipe.name)
+def test_schedules_are_pytorchs(recipe):
+    steps = recipe.epochs * 7
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=recipe.lr)
-    scheduler = build_scheduler(optimizer, recipe, steps_per_epoch)
+    if recipe.schedule == "step":
+        theirs = MultiStepLR(optimizer, [7 * epoch for epoch in recipe.milestones], recipe.gamma)
+    else:
+        shape = {"pct_start": recipe.warm_up, "anneal_strategy": "linear", "cycle_momentum": False}
+        theirs = OneCycleLR(optimizer, recipe.lr, steps, **shape)
     rates = []
-    for _ in range(recipe.epochs * steps_per_epoch):
+    for _ in range(steps):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        scheduler.step()
-    return rates
+        theirs.step() if len(rates) < steps else None
+    assert learning_rates(recipe, 7) == pytest.approx(rates, rel=1e-9, abs=1e-12)
 
 
 def test_step_schedule_drops_after_its_milestones():
@@ -243,23 +286,19 @@ def test_unknown_recipe_and_resume(tiny_data):
         fit(probe(), tiny_data, TINY, resume=True)
 
 
-def test_precision_and_layout_leave_the_loss_curve_alone(tiny_data, monkeypatch):
-    """bfloat16 rounds to 8 bits, so its curve is near float32's, not on it."""
-    curves = {}
-    for bf16 in (False, True):
-        monkeypatch.setattr("gamlib.training.trainer.has_bf16", lambda device, bf16=bf16: bf16)
-        result = fit(probe("none"), tiny_data, TINY)
-        assert result.precision == ("bf16" if bf16 else "fp32")
-        curves[bf16] = [entry["train_loss"] for entry in result.curves]
-    assert curves[True] == pytest.approx(curves[False], rel=0.03)
-    assert curves[True] != curves[False]
-
-
 def test_profiles(monkeypatch):
-    monkeypatch.setenv("GAMLIB_PROFILE", "smoke")
-    assert (profile(), puzzle_recipe().name) == ("smoke", "smoke")
+    told = {}
+    for name in ("smoke", "laptop", "gpu", "paper"):
+        monkeypatch.setenv("GAMLIB_PROFILE", name)
+        told[name] = (profile().name, profile().network, profile().recipe.name, profile().puzzle_recipe.name)
+    assert told == {
+        "smoke": ("smoke", "resnet20", "smoke", "smoke"),
+        "laptop": ("laptop", "resnet20", "laptop", "puzzles"),
+        "gpu": ("gpu", "resnet50", "quick", "puzzles"),
+        "paper": ("paper", "resnet50", "paper-cifar100", "puzzles"),
+    }
     monkeypatch.delenv("GAMLIB_PROFILE")
-    assert (profile(), puzzle_recipe().name) == ("laptop", "puzzles")
+    assert profile().name == "laptop"
     monkeypatch.setenv("GAMLIB_PROFILE", "labtop")
     with pytest.raises(ValueError, match="unknown GAMLIB_PROFILE 'labtop'; allowed, nearest first: laptop"):
         profile()
@@ -336,15 +375,13 @@ def test_augmentation_knows_seed_epoch_and_each_images_number(plain_data, monkey
 
 def test_optimizer_follows_the_recipe(plain_data):
     recipe = dataclasses.replace(TINY, momentum=0.7, weight_decay=0.01, nesterov=True)
-    (group,) = Run(Recorder(), plain_data, recipe, 0).optimizer.param_groups
+    (group,) = Run(Recorder(), plain_data, recipe, 0, Speed()).optimizer.param_groups
     assert (group["momentum"], group["weight_decay"], group["nesterov"]) == (0.7, 0.01, True)
 
 
 def test_abns_error_is_that_of_its_first_output():
-    totals = Totals()
     right, wrong = torch.eye(3), torch.eye(3).roll(1, 0)
-    totals.add((right, wrong), torch.arange(3), torch.tensor(0.0))
-    assert totals.means("train")["train_top1_error"] == 0
+    assert means(count((right, wrong), torch.arange(3), torch.tensor(0.0)), "train")["train_top1_error"] == 0
 
 
 def test_one_cycle_falls_in_a_straight_line():
@@ -369,16 +406,9 @@ def test_dropout_goes_on_exactly(tiny_data, tmp_path, monkeypatch):
 
     whole = network()
     fit(whole, tiny_data, TINY)
-    train_epoch = Run.train_epoch
-
-    def stop(self, bar):
-        if self.epoch == 1:
-            raise KeyboardInterrupt
-        train_epoch(self, bar)
-
-    monkeypatch.setattr(Run, "train_epoch", stop)
-    with pytest.raises(KeyboardInterrupt):
-        fit(network(), tiny_data, TINY, out=tmp_path)
+    stop_before(monkeypatch, 10)
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(network(), tiny_data, TINY, out=tmp_path, save_every=0)
     monkeypatch.undo()
     torch.rand(17)
     resumed = network()
@@ -390,37 +420,13 @@ def test_a_stop_in_the_first_epoch_starts_from_the_same_weights(tiny_data, tmp_p
     """In a notebook the model object lives on, half-trained."""
     whole = probe()
     fit(whole, tiny_data, TINY)
-    step, model = Run.step, probe()
-
-    def stop(self, ids, totals):
-        step(self, ids, totals)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Run, "step", stop)
-    with pytest.raises(KeyboardInterrupt):
+    model = probe()
+    stop_before(monkeypatch, 2)
+    with pytest.raises(RuntimeError, match="crash"):
         fit(model, tiny_data, TINY, out=tmp_path)
     monkeypatch.undo()
     fit(model, tiny_data, TINY, out=tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), model.parameters(), strict=True))
-
-
-@pytest.mark.parametrize("target", ["gamlib.training.checkpoint.torch.save", "gamlib.training.trainer.save_file"])
-def test_a_write_that_fails_half_way_leaves_the_old_file(tiny_data, tmp_path, monkeypatch, target):
-    fit(probe(), tiny_data, TINY, out=tmp_path)
-    before = {name: (tmp_path / name).read_bytes() for name in ("checkpoint.pt", "weights.safetensors")}
-    run = Run(probe(), tiny_data, TINY, 0)
-
-    def half(_, file):
-        Path(getattr(file, "name", file)).write_bytes(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(target, half)
-    (tmp_path / "result.json").unlink()
-    with pytest.raises(OSError, match="disk full"):
-        checkpoint.save(run.state(), tmp_path) if "checkpoint" in target else fit(
-            probe(), tiny_data, TINY, out=tmp_path
-        )
-    assert before == {name: (tmp_path / name).read_bytes() for name in before}
 
 
 def test_weights_that_were_not_written_are_written_by_the_next_call(tiny_data, tmp_path):
@@ -449,7 +455,7 @@ def test_a_checkpoint_is_not_unpickled_freely(tiny_data, tmp_path):
         def __reduce__(self):
             return Path.touch, (tmp_path / "exploded",)
 
-    torch.save({"run": Bomb()}, tmp_path / "checkpoint.pt")
+    torch.save({"run": Bomb()}, tmp_path / "checkpoint-0000000003.pt")
     with pytest.raises(CheckpointError, match="can't be read"):
         fit(probe(), tiny_data, TINY, out=tmp_path)
     assert not (tmp_path / "exploded").exists()
@@ -475,7 +481,7 @@ def test_networks_of_one_name_are_told_apart(tiny_data, tmp_path):
 
 def test_another_precision_is_named(tiny_data, tmp_path, monkeypatch):
     for bf16 in (True, False):
-        monkeypatch.setattr("gamlib.training.trainer.has_bf16", lambda device, bf16=bf16: bf16)
+        monkeypatch.setattr("gamlib.training.speed.has_bf16", lambda device, bf16=bf16: bf16)
         if bf16:
             fit(probe(), tiny_data, TINY, out=tmp_path)
         else:

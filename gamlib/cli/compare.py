@@ -4,10 +4,12 @@ import argparse
 from pathlib import Path
 
 from gamlib import data, results
+from gamlib.attention._checks import check_seed
 from gamlib.cli.options import (
     UsageError,
     add_run_options,
     attention_help,
+    check_network,
     chosen_data,
     chosen_recipe,
     chosen_speed,
@@ -46,6 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("these data sets have different default networks; choose one for all with --model")
     model = arguments.model or default_model(names[0])
     recipe = chosen_recipe(arguments, names[0], model)
+    for seed in arguments.seeds:
+        usable(check_seed, seed)
+    for attention in arguments.attention:
+        check_network(model, attention, arguments.reduction)
     datasets = [chosen_data(arguments, name) for name in names]
     out = arguments.out or Path("runs") / f"compare-{'-'.join(arguments.data)}-{model}-{recipe.name}"
     runs = usable(

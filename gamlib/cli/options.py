@@ -4,7 +4,10 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from gamlib import data, list_attention, list_models
+import torch
+
+from gamlib import create_model, data, list_attention, list_models
+from gamlib.compare import reduction_options
 from gamlib.data import Dataset
 from gamlib.data.imagenet import BAD_IMAGES, ImageFolders
 from gamlib.training import Recipe, Speed, distributed, recipes
@@ -130,6 +133,12 @@ def chosen_recipe(arguments: argparse.Namespace, dataset: str, model: str) -> Re
     if "milestones" in changed:
         changed["milestones"] = tuple(changed["milestones"])
     return usable(dataclasses.replace, recipe, **changed) if changed else recipe
+
+
+def check_network(model: str, attention: str, reduction: int | None) -> None:
+    """Raise UsageError for a network that can't be built, before data is downloaded and read."""
+    with torch.device("meta"):
+        usable(create_model, model, attention, reduction_options(attention, reduction))
 
 
 def chosen_speed(arguments: argparse.Namespace) -> Speed:

@@ -11,6 +11,7 @@ from gamlib.attention._checks import check_seed
 from gamlib.cli.options import (
     add_run_options,
     attention_help,
+    check_network,
     chosen_data,
     chosen_recipe,
     chosen_speed,
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     name = arguments.model or default_model(arguments.data)
     recipe, speed = chosen_recipe(arguments, arguments.data, name), chosen_speed(arguments)
     usable(check_seed, arguments.seed)
+    check_network(name, arguments.attention, arguments.reduction)
     dataset = chosen_data(arguments, arguments.data)
     options = reduction_options(arguments.attention, arguments.reduction)
     torch.manual_seed(arguments.seed)
@@ -56,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"data      {dataset.name}: {dataset.train_count:,} training and {dataset.test_count:,} test images")
     print(f"recipe    {recipe.name}: {recipe.epochs} epochs of {steps:,} steps, batch {recipe.batch_size}{among}")
     print(f"folder    {out}")
-    if arguments.resume == "no" or RunFolder(out, arguments.save_every, False).finished() is None:
+    if arguments.resume == "no" or usable(RunFolder(out, arguments.save_every, False).finished) is None:
         print(f"forecast  {usable(forecast, model, dataset, recipe, speed)}", flush=True)
     has_tensorboard = importlib.util.find_spec("tensorboard") is not None
     result = usable(

@@ -33,7 +33,6 @@ def download(root: Path) -> None:
     Raises:
         DataError: where none does; says why of each.
     """
-    (root / FOLDER).mkdir(parents=True, exist_ok=True)
     refused = []
     for source, get in sources():
         print(f"CIFAR-100 from {source} into {root / FOLDER}")
@@ -105,6 +104,7 @@ def partial_path(url: str, root: Path) -> Path:
 
 def put(content: bytes, path: Path) -> None:
     """Write a file under another name first: whoever looks sees it whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(content)
     partial.replace(path)

@@ -68,6 +68,7 @@ def _attempt(url: str, partial: Path) -> None:
         bar = tqdm(
             total=total, initial=have, unit="B", unit_scale=True, desc=url.split("/")[2], file=sys.stdout, ncols=100
         )
+        partial.parent.mkdir(parents=True, exist_ok=True)
         with bar, open(partial, "ab" if goes_on else "wb") as file:
             since, received = time.monotonic(), 0
             while chunk := answer.read1(1 << 16):
