@@ -97,6 +97,7 @@ def fit(
                 if run.must_stop:
                     stop(run, folder, interrupt)
                 if folder.is_due():
+                    run.look()  # nothing is saved that is not known to be good
                     folder.save(run.state())
             for _ in run.test(interrupt):
                 if run.must_stop:
@@ -108,6 +109,7 @@ def fit(
     model.eval()
     result = run.result()
     folder.finish(model, result)
+    distributed.wait_for_all()
     return result
 
 
@@ -181,7 +183,7 @@ class Run(Tester):
             batches, self.data.train_batches(shares, self.seed, self.epoch), strict=True
         ):
             self.waited += time.perf_counter() - start
-            self.take_step(images, labels, len(batch), interrupt.number is not None)
+            self.take_step(images, labels, len(batch), interrupt)
             self.batch += 1
             if self.step % LOOK_EVERY[self.device.type] == 0 or self.batch == self.steps_per_epoch:
                 self.look()
@@ -189,13 +191,13 @@ class Run(Tester):
             yield
             start = time.perf_counter()
 
-    def take_step(self, images: Tensor, labels: Tensor, batch_size: int, asked: bool) -> None:
+    def take_step(self, images: Tensor, labels: Tensor, batch_size: int, interrupt: Interrupt) -> None:
         """One batch: forward, loss, backward, update. Nothing here waits for a GPU to finish.
 
         Args:
             images, labels: this process's share of the batch.
             batch_size: images in the shares of all processes.
-            asked: whether this process was asked to stop.
+            interrupt: tells whether this process was asked to stop.
         """
         lr = self.recipe.learning_rate(self.step, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
@@ -211,7 +213,7 @@ class Run(Tester):
         part = torch.where(self.bad, torch.nan, part)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(part).backward()
-        self.update(loss.detach(), sums, asked)
+        self.update(loss.detach(), sums, interrupt.number is not None)
 
     def update(self, loss: Tensor, sums: Tensor, asked: bool) -> None:
         """Move the weights, unless loss or gradient are not finite in one of the processes."""

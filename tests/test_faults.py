@@ -1,0 +1,227 @@
+"""Nothing that happens to a run's process loses the run: kills, signals, full disks, damaged files."""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from processes import ended, start, start_together
+from training_run import STEPS
+
+from gamlib.training import CheckpointError, checkpoint
+from gamlib.training.folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What a run tells that nobody disturbs, by precision and number of processes."""
+    told = {}
+
+    def run(precision, world=1):
+        if (precision, world) not in told:
+            out = tmp_path_factory.mktemp("whole") / "run"
+            ends = [ended(process) for process in start_together(world, out, "--precision", precision)]
+            assert [code for code, _, _ in ends] == [0] * world, ends[0][2]
+            told[precision, world] = ends[0][1]
+        return told[precision, world]
+
+    return run
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_killed_ten_times_ends_as_one_that_was_not(precision, undisturbed, tmp_path):
+    """The seed of the steps is fixed, so that a failure can be repeated."""
+    for step in sorted(random.Random(precision).sample(range(1, STEPS), 10)):
+        code, told, _ = ended(start(tmp_path, "--precision", precision, "--signal", signal.SIGKILL, "--at", step))
+        assert (code, told) == (-signal.SIGKILL, {})
+    code, told, err = ended(start(tmp_path, "--precision", precision))
+    assert code == 0, err
+    whole = undisturbed(precision)
+    assert told["fingerprint"] == whole["fingerprint"]
+    assert told["rng"] == whole["rng"]
+    assert len(whole["rates"]) == STEPS
+    assert told["rates"] == whole["rates"][-len(told["rates"]) :]
+
+
+def test_precisions_end_differently(undisturbed):
+    """So the fingerprint does see the weights."""
+    assert undisturbed("fp32")["fingerprint"] != undisturbed("bf16")["fingerprint"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_signal_to_one_process_stops_all_at_the_same_step(number, code, world, undisturbed, tmp_path):
+    at = 13
+    command = (tmp_path, "--signal", int(number), "--at", at, "--rank", world - 1)
+    ends = [ended(process) for process in start_together(world, *command)]
+    assert ends[-1][0] == code, ends[-1][2]
+    for _, told, err in ends:
+        assert told["stopped"].startswith(f"Stopped after step {at + 1} of {STEPS}; saved in {tmp_path}"), err
+        assert len(told["rates"]) == at + 1
+    # Before the first step, every third, after the first epoch (step 10), and once for the stop.
+    assert [told["saves"] for _, told, _ in ends] == [1 + at // 3 + 1 + 1] + [0] * (world - 1)
+    assert checkpoint.paths(tmp_path)[0].name == f"checkpoint-{at + 1:010d}.pt"
+    ends = [ended(process) for process in start_together(world, tmp_path)]
+    assert ends[0][0] == 0, ends[0][2]
+    assert ends[0][1]["fingerprint"] == undisturbed("fp32", world)["fingerprint"]
+
+
+# ------------------------------------------------------------------ kills inside the saving
+
+
+def state(step):
+    torch.manual_seed(step)
+    return {"run": {"seed": "0"}, "step": step, "model": {"weight": torch.randn(50_000)}}
+
+
+KILLS = 20
+
+
+def save_and_die(folder, step, moment):
+    """Called in a process of its own: save, and be killed at one of 20 moments."""
+
+    def die(*_, **__):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    class File:
+        def __init__(self, *arguments):
+            self.file = open(*arguments)  # noqa: SIM115
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def write(self, content):
+            self.file.write(content[: len(content) * moment // 12])
+            self.file.flush()
+            die()
+
+    if moment < 12:
+        checkpoint.open = File
+    elif moment < 15:
+        checkpoint.os.fsync = die
+    elif moment < 17:
+        checkpoint.os.replace = die
+    elif moment == 17:
+        checkpoint.os.close = die  # after the rename and the folder's fsync
+    else:
+        checkpoint.Path.unlink = die
+    checkpoint.save(state(step), folder)
+
+
+def test_a_kill_inside_the_saving_leaves_a_usable_newest_checkpoint(tmp_path):
+    for step in (1, 2):
+        checkpoint.save(state(step), tmp_path)
+    found = []
+    for moment in range(KILLS):
+        step = moment + 3
+        code = f"import test_faults as t; t.save_and_die(t.Path({str(tmp_path)!r}), {step}, {moment})"
+        # Eight at a time would be faster, but each kill is to be seen alone.
+        done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        partials = len(list(tmp_path.glob("*.partial")))
+        assert partials == (moment < 17)
+        RunFolder(tmp_path, 0, False)
+        assert list(tmp_path.glob("*.partial")) == []
+        newest = checkpoint.load(tmp_path, {"seed": "0"})
+        found.append(newest["step"] - step)
+        expected = state(newest["step"])
+        assert torch.equal(newest["model"]["weight"], expected["model"]["weight"])
+        checkpoint.save(state(step), tmp_path)
+        assert [path.name for path in checkpoint.paths(tmp_path)] == [
+            f"checkpoint-{kept:010d}.pt" for kept in (step, step - 1)
+        ]
+    assert found == [-1] * 17 + [0] * 3  # the one before, until the rename
+
+
+# ------------------------------------------------------------------ full disks
+
+
+def limited_size():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_old_one(undisturbed, tmp_path):
+    ended(start(tmp_path, "--signal", signal.SIGKILL, "--at", 7))
+    before = {path: path.read_bytes() for path in checkpoint.paths(tmp_path)}
+    code, told, err = ended(start(tmp_path, preexec_fn=limited_size))
+    assert code == 2, err
+    assert "could not be written: File too large. It needs 1 MB." in told["error"]
+    assert "The checkpoint before it is intact" in told["error"]
+    assert {path: path.read_bytes() for path in checkpoint.paths(tmp_path)} == before
+    assert list(tmp_path.glob("*.partial")) == []
+    assert ended(start(tmp_path))[1]["fingerprint"] == undisturbed("fp32")["fingerprint"]
+
+
+def test_a_full_disk(undisturbed, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("only root can mount a small disk; the test before this one limits the file's size instead")
+    try:
+        ended(start(disk / "run", "--signal", signal.SIGKILL, "--at", 7))
+        before = {path: path.read_bytes() for path in checkpoint.paths(disk / "run")}
+        (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - 50_000))
+        code, told, err = ended(start(disk / "run"))
+        assert code == 2, err
+        assert "could not be written: No space left on device" in told["error"]
+        assert {path: path.read_bytes() for path in checkpoint.paths(disk / "run")} == before
+        (disk / "filler").unlink()
+        assert ended(start(disk / "run"))[1]["fingerprint"] == undisturbed("fp32")["fingerprint"]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+# ------------------------------------------------------------------ damaged files
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def replace_by_another_file(path):
+    torch.save({"state_dict": {}}, path)
+
+
+def flip_a_weights_bit(path):
+    """Nothing in the file's form tells: torch.load would take it."""
+    content = bytearray(path.read_bytes())
+    weight = state(2)["model"]["weight"].numpy().tobytes()
+    content[content.index(weight[:64])] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, replace_by_another_file, flip_a_weights_bit])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(damage, tmp_path):
+    for step in (1, 2):
+        checkpoint.save(state(step), tmp_path)
+    newest, older = checkpoint.paths(tmp_path)
+    damage(newest)
+    with pytest.warns(UserWarning, match=rf"{newest} .*going on from {older.name}"):
+        assert checkpoint.load(tmp_path, {"seed": "0"})["step"] == 1
+    assert checkpoint.paths(tmp_path) == [older]
+    assert newest.with_suffix(".damaged").exists()  # nothing is thrown away
+    damage(older) if damage is not flip_a_weights_bit else truncate(older)
+    with pytest.raises(CheckpointError, match=rf"{older} .*delete it, or use another output folder, to start again"):
+        checkpoint.load(tmp_path, {"seed": "0"})
+
+
+def test_another_runs_checkpoint_stops_and_is_left_alone(tmp_path):
+    checkpoint.save(state(1), tmp_path)
+    before = checkpoint.paths(tmp_path)[0].read_bytes()
+    with pytest.raises(CheckpointError, match=r"belongs to another run \(another seed\)"):
+        checkpoint.load(tmp_path, {"seed": "1"})
+    assert checkpoint.paths(tmp_path)[0].read_bytes() == before
