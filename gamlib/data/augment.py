@@ -22,18 +22,17 @@ def shift_and_flip(
         padding: largest shift, in pixels, in each direction.
 
     Returns:
-        uint8 (N, C, H, W), in channels_last memory, on the images' device.
+        uint8 (N, C, H, W), on the images' device.
     """
-    _, _, height, width = images.shape
+    count, _, height, width = images.shape
     bits = random_bits(ids, seed, epoch)
     span = 2 * padding + 1
     dy, dx, flip = bits % span, bits // span % span, bits // span**2 % 2  # (N,) each
-    rows = dy[:, None] + torch.arange(height, device=images.device)  # (N, H)
-    cols = torch.arange(width, device=images.device)
-    cols = dx[:, None] + torch.where(flip[:, None] == 1, width - 1 - cols, cols)  # (N, W)
-    padded = F.pad(images, (padding,) * 4).permute(0, 2, 3, 1)  # (N, H + 2p, W + 2p, C)
-    n = torch.arange(len(images), device=images.device)
-    return padded[n[:, None, None], rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)  # (N, C, H, W)
+    padded = F.pad(images, (padding,) * 4)  # (N, C, H + 2p, W + 2p)
+    both = torch.cat([padded, padded.flip(3)])  # (2N, ...): image n, and at N + n the same flipped
+    windows = both.unfold(2, height, 1).unfold(3, width, 1).movedim(1, 3)  # (2N, 2p + 1, 2p + 1, C, H, W), a view
+    n = torch.arange(count, device=images.device) + count * flip
+    return windows[n, dy, torch.where(flip == 1, 2 * padding - dx, dx)]  # (N, C, H, W)
 
 
 def random_bits(ids: Int64[Tensor, " n"], seed: int, epoch: int) -> Int64[Tensor, " n"]:

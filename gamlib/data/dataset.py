@@ -80,15 +80,15 @@ class Dataset:
     def train_batches(self, batches: Sequence[Tensor], seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Images uint8 (n, 3, H, W) and labels int64 (n,) for each batch of ids, shifted and flipped if `augment`."""
         for ids in _on(self.train_images.device, batches):
-            images = self.train_images[ids]
+            images = self.train_images.index_select(0, ids)
             if self.augment:
                 images = augment.shift_and_flip(images, ids, seed, epoch)
-            yield images, self.train_labels[ids]
+            yield images, self.train_labels.index_select(0, ids)
 
     def test_batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and labels for each batch of ids, as they are."""
         for ids in _on(self.test_images.device, batches):
-            yield self.test_images[ids], self.test_labels[ids]
+            yield self.test_images.index_select(0, ids), self.test_labels.index_select(0, ids)
 
 
 def _on(device: torch.device, batches: Sequence[Tensor]) -> Sequence[Tensor]:

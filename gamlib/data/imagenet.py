@@ -75,7 +75,8 @@ class ImageFolders:
 
         What is drawn for an image depends on seed, epoch and its id, not on which worker draws it.
         """
-        return self._load(_Files(self.root, self.train_files, train_transform(), (seed, epoch)), batches)
+        seeds = random_bits(torch.arange(self.train_count), seed, epoch)
+        return self._load(_Files(self.root, self.train_files, train_transform(), seeds), batches)
 
     def test_batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Images uint8 (n, 3, 224, 224), cut from the middle, and labels int64 (n,) for each batch of ids."""
@@ -100,7 +101,7 @@ class ImageFolders:
                         "with --bad-images skip, training leaves them out and counts them"
                     )
                 tqdm.write(f"left out: {message}")
-            if files.drawn and len(labels) < 2:
+            if files.seeds is not None and len(labels) < 2:
                 raise DataError(f"a batch has {len(labels)} images left, too few for BatchNorm; its others are broken")
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
@@ -168,7 +169,7 @@ class _Files:
     root: Path
     files: tuple[tuple[str, int], ...]
     transform: v2.Transform
-    drawn: tuple[int, int] | None  # seed and epoch, for random transforms
+    seeds: Tensor | None  # for random transforms, of each image its own
 
     def __getitem__(self, i: int) -> tuple[Tensor | None, int, str | None]:
         path, label = self.files[i]
@@ -176,8 +177,8 @@ class _Files:
             image = read_rgb(self.root / path)
         except BadImage as error:
             return None, label, f"{self.root / path}: {error}"
-        if self.drawn:
-            torch.manual_seed(int(random_bits(torch.tensor([i]), *self.drawn)))
+        if self.seeds is not None:
+            torch.manual_seed(int(self.seeds[i]))
         return self.transform(image), label, None
 
 

@@ -44,7 +44,8 @@ def open_image(path: Path) -> Image.Image:
 
 def read_rgb(path: Path) -> Image.Image:
     """The image in RGB; gray, CMYK and palette images are converted. Raises BadImage as `open_image` does."""
-    return open_image(path).convert("RGB")
+    image = open_image(path)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def problem(path: Path) -> Problem | None:

@@ -13,6 +13,8 @@ from gamlib.data.dataset import DataError
 from gamlib.data.imagenet import RESIZED, default_workers
 from gamlib.data.images import SUFFIXES, BadImage, open_image
 
+QUALITY = 90  # of JPEGs
+
 
 def resize_tree(source: Path, target: Path) -> tuple[int, list[str]]:
     """Copy every image below `source` to the same place below `target`, its short side at most 256 pixels.
@@ -56,6 +58,6 @@ def _resize(source: Path, target: Path, path: Path) -> str | None:
     else:
         size = tuple(round(side * RESIZED / short) for side in image.size)
         image = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
-        image.save(partial, format=Image.registered_extensions()[path.suffix.lower()], quality=95)
+        image.save(partial, format=Image.registered_extensions()[path.suffix.lower()], quality=QUALITY)
     partial.replace(target / path)
     return None

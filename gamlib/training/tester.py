@@ -52,7 +52,7 @@ class Tester:
 
     def predict(self, images: Tensor, network: nn.Module) -> Tensor | tuple[Tensor, Tensor]:
         """uint8 images (N, 3, H, W) -> what the network says of them, normalised and in the run's precision."""
-        x = (images.to(self.dtype, memory_format=self.layout) - self.mean) / self.std
+        x = ((images.to(self.dtype) - self.mean) / self.std).contiguous(memory_format=self.layout)
         low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         with torch.autocast(self.device.type, low, enabled=low is not None):
             output = network(x)
