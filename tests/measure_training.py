@@ -113,7 +113,9 @@ def loading_photographs(folder: Path) -> float:
     for name in ("originals", "resized"):
         photos = imagenet.dataset(folder / name)
         batches = torch.arange(photos.train_count).split(50)
-        files = imagenet._Files(photos.root, photos.train_files, imagenet.train_transform(), torch.arange(photos.train_count))
+        files = imagenet._Files(
+            photos.root, photos.train_files, imagenet.train_transform(), torch.arange(photos.train_count)
+        )
         times[name] = seconds(lambda batches=batches, files=files: [files[int(i)] for ids in batches for i in ids])
     return times["originals"] / times["resized"]
 

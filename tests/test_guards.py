@@ -124,15 +124,21 @@ def test_fp16_that_finds_no_scale_stops(tiny_data):  # noqa: F811
         fit(model, tiny_data, TINY, speed=Speed(precision="fp16"))
 
 
-def test_a_leap_of_the_loss_warns_once():
+def losses(guard, *values):
+    for value in values:
+        guard.look(value, 1000, 0.1)
+
+
+def test_a_leap_of_the_loss_that_stays_warns_once():
     guard = SpikeGuard()
-    for step in range(SpikeGuard.QUIET):
-        guard.look(12.0 if step == 2 else 4.6, step, 0.1)  # a leap at the start means nothing
+    losses(guard, *[4.6] * 3, *[30.0] * 3, *[4.6] * SpikeGuard.QUIET, *[3.0] * 100)  # a leap at the start means nothing
+    losses(guard, 7.0, *[3.0] * 20)  # nor does one batch
     with pytest.warns(
-        UserWarning, match=r"step 1,000: the loss leapt to 11 from about [45]\.?\d*, at learning rate 0.1"
-    ):
-        guard.look(11.0, 1000, 0.1)
-    guard.look(10.5, 1001, 0.1)
-    guard = SpikeGuard()
-    for step in range(30):
-        guard.look(0.9 if step == 25 else 0.001, step, 0.1)  # small numbers leap without harm
+        UserWarning, match=r"step 1,000: the loss has leapt to .* from about 3\.\d+, at learning rate 0.1"
+    ) as told:
+        losses(guard, *[15.0] * 10)
+    assert len(told) == 1
+    losses(guard, *[3.0] * 200)
+    with pytest.warns(UserWarning, match="the loss has leapt"):  # it had come back
+        losses(guard, *[15.0] * 10)
+    losses(SpikeGuard(), *[0.001] * 30, *[0.9] * 30)  # small numbers leap without harm
