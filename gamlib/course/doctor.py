@@ -16,7 +16,7 @@ import torch
 from gamlib._device import best_device, device_name, has_bf16
 from gamlib.data import DataError, cifar100, data_root
 
-NEEDED = ("torchvision", "numpy", "matplotlib", "seaborn", "tqdm", "safetensors", "jaxtyping")
+NEEDED = ("torchvision", "numpy", "pillow", "matplotlib", "seaborn", "tqdm", "safetensors", "jaxtyping")
 FREE_GB = 2  # CIFAR-100 with its archive, and some runs
 
 
