@@ -35,7 +35,7 @@ class Result:
     versions: dict[str, str]  # of python, torch, torchvision, gamlib
     commit: str | None  # of the checkout; "+" behind it means that files had been changed
     command: str  # as typed
-    curves: list[dict[str, float]]  # one entry an epoch
+    curves: list[dict[str, int | float]]  # one entry an epoch
     seconds: float  # of training and testing, over all sittings
     schema: int = SCHEMA
 

@@ -61,7 +61,7 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto: go on from what is in the folder; no: start again",
     )
-    command.add_argument("--save-every", type=float, default=300, metavar="SECONDS", help="between two checkpoints")
+    command.add_argument("--save-every", type=float, default=300.0, metavar="SECONDS", help="between two checkpoints")
     add_data_options(command)
     add_speed_options(command)
     add_recipe_options(command)

@@ -61,7 +61,7 @@ class RunFolder:
         """Whether the last checkpoint is so old that another should be written."""
         return self.writes and time.monotonic() - self.last_saved >= self.save_every
 
-    def log(self, curves: list[dict[str, float]]) -> None:
+    def log(self, curves: list[dict[str, int | float]]) -> None:
         """Write metrics.jsonl: a line an epoch, and whole each time, so that after a resume no epoch stands twice."""
         if self.writes:
             text = "".join(json.dumps(entry) + "\n" for entry in curves)
@@ -69,7 +69,7 @@ class RunFolder:
             if self.tensorboard:
                 self._log_to_tensorboard(curves[-1])
 
-    def _log_to_tensorboard(self, entry: dict[str, float]) -> None:
+    def _log_to_tensorboard(self, entry: dict[str, int | float]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         epoch = entry["epoch"]

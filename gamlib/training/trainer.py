@@ -40,7 +40,7 @@ def fit(
     out: str | Path | None = None,
     resume: str = "auto",
     speed: Speed | None = None,
-    save_every: float = 300,
+    save_every: float = 300.0,
     tensorboard: bool = False,
 ) -> Result:
     """Train `model` on `data` by `recipe`, testing after each epoch. The model is changed in place, left in eval.
@@ -156,7 +156,7 @@ class Run(Tester):
         self.epoch, self.batch = 0, 0  # the position: epochs finished, and batches of the next one
         self.sums = torch.zeros(COUNTED, dtype=torch.float64, device=self.device)  # over those batches
         self.seconds = self.waited = 0.0  # of this epoch so far; of them, waiting for images
-        self.curves: list[dict[str, float]] = []
+        self.curves: list[dict[str, int | float]] = []
         # What the host learns at its next look: whether loss or gradient was not finite (and both, and after how many
         # good steps), and whether a process was asked to stop.
         self.bad = torch.zeros((), dtype=torch.bool, device=self.device)
