@@ -14,7 +14,7 @@ from training_run import data, network
 from gamlib.training import Recipe, Speed, distributed
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.metrics import means
-from gamlib.training.trainer import Run
+from gamlib.training.run import Run
 
 torch.set_num_threads(1)
 distributed.start()

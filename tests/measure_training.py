@@ -23,7 +23,7 @@ from gamlib.data import DataError, Dataset, cifar100, imagenet
 from gamlib.data.resize import resize_tree
 from gamlib.training import Speed, recipes
 from gamlib.training.interrupt import Interrupt
-from gamlib.training.trainer import Run
+from gamlib.training.run import Run
 
 
 def seconds(function, repeats=3) -> float:

@@ -9,9 +9,9 @@ from test_training import TINY, probe, tiny_data  # noqa: F401 (a fixture)
 from torch import nn
 
 from gamlib.training import Diverged, Speed, checkpoint, fit
-from gamlib.training import trainer as trainer_module
+from gamlib.training import run as run_module
 from gamlib.training.guards import SpikeGuard
-from gamlib.training.trainer import Run
+from gamlib.training.run import Run
 
 BAD = 5  # the update, from 0, that would be bad
 
@@ -53,7 +53,7 @@ def weights_and_momenta(run):
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_an_infinite_number_stops_before_the_update(what, fused, look_every, tiny_data, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setitem(trainer_module.LOOK_EVERY, "cpu", look_every)
+    monkeypatch.setitem(run_module.LOOK_EVERY, "cpu", look_every)
     model = Spoiled(what)
     monkeypatch.setattr(model, "at", -1)
     speed = Speed(precision="fp32", fused=fused)

@@ -290,7 +290,7 @@ def test_ctrl_c_in_a_terminal_reaches_workers_too(root, tmp_path):
     code = (
         "import os, signal, sys, threading, time\n"
         "from gamlib.__main__ import main\n"
-        "from gamlib.training.trainer import Run\n"
+        "from gamlib.training.run import Run\n"
         "take_step = Run.take_step\n"
         "def step(self, *arguments):\n"
         "    if self.step == 2 and type(self.data).__name__ == 'ImageFolders' and self.recipe.epochs == 9:\n"

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from gamlib.data import Dataset
 from gamlib.training import Recipe, Speed, fit
 from gamlib.training.interrupt import Interrupt
-from gamlib.training.trainer import Run
+from gamlib.training.run import Run
 
 PLAIN = Speed(precision="fp32", channels_last=False, fused=False, compile=False)
 # The switch, and how far it may move the loss curve: bfloat16 rounds to 8 bits, float16 to 11, the others reorder sums.

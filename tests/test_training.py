@@ -14,7 +14,7 @@ from gamlib import create_model, results
 from gamlib.data import Dataset, puzzles
 from gamlib.training import CheckpointError, Diverged, Recipe, Speed, evaluate, fit, profile, recipes
 from gamlib.training.metrics import count, cross_entropy, means
-from gamlib.training.trainer import Run
+from gamlib.training.run import Run
 
 TINY = Recipe("tiny", epochs=3, lr=0.1, schedule="one-cycle", batch_size=32)
 

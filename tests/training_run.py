@@ -21,7 +21,7 @@ from gamlib import create_model
 from gamlib.data import puzzles
 from gamlib.training import CheckpointError, Recipe, Speed, Stopped, checkpoint, distributed, fit
 from gamlib.training.folder import RunFolder
-from gamlib.training.trainer import Run
+from gamlib.training.run import Run
 
 RECIPE = Recipe("tiny", epochs=3, lr=0.1, schedule="one-cycle", batch_size=16)  # 30 steps
 STEPS = 30

@@ -12,8 +12,8 @@ from gamlib.data import Dataset
 from gamlib.data.imagenet import ImageFolders
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.recipes import Recipe
+from gamlib.training.run import Run
 from gamlib.training.speed import Speed
-from gamlib.training.trainer import Run
 
 # Steps to warm up, steps to time.
 PROBED = {"cpu": (1, 3), "cuda": (5, 20)}
