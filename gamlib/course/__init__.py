@@ -6,4 +6,8 @@ def __getattr__(name: str) -> object:
         from gamlib.course import notebook
 
         return getattr(notebook, name)
+    if name == "check":
+        from gamlib.course.checks import check
+
+        return check
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
