@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gamlib.attention._checks import unknown_name
 from gamlib.course.exercise import Exercise, Trial
 from gamlib.course.exercises import EXERCISES
+from gamlib.course.exercises._draw import GENERATOR
 
 PACKAGES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))  # code that is not the reader's
 
@@ -31,8 +32,9 @@ def check(name: str, solution: Callable | type[nn.Module] | nn.Module) -> None:
     print(f"{name}: {answer(EXERCISES[name], solution)}")
 
 
-def answer(exercise: Exercise, solution: Callable | type[nn.Module] | nn.Module) -> str:
-    """What `check` prints, without the exercise's name."""
+def answer(exercise: Exercise, solution: Callable | type[nn.Module] | nn.Module, seed: int = 0) -> str:
+    """What `check` prints, without the exercise's name. `seed` decides the inputs that are drawn."""
+    GENERATOR.manual_seed(seed)
     trials = exercise.trials()
     if isinstance(solution, nn.Module):  # built for one size already
         trials = [trial for trial in trials if fits(solution, trial)] or trials[:1]

@@ -1,13 +1,49 @@
-"""Mistakes that people make in the exercises, each as the small function that makes it, and what to say of it.
+"""Notebook 01, the baseline network: counting, receptive fields, the residual block."""
 
-They come from bugs met in public code and in class, and from the mechanisms themselves. A test proves that each is
-refused, gets its own message, and that no message is given for another's mistake or for a right solution.
-"""
-
-import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from gamlib.course.exercise import Mistake
+from gamlib.course.exercise import Exercise, Mistake, Trial
+from gamlib.course.exercises._draw import SHAPES, drawn
+
+
+def conv_parameters(c_in: int, c_out: int, kernel_size: int, bias: bool) -> int:
+    """Parameters of a convolution."""
+    return c_out * c_in * kernel_size**2 + (c_out if bias else 0)
+
+
+def conv_macs(c_in: int, c_out: int, kernel_size: int, height: int, width: int) -> int:
+    """Multiply-accumulates of a convolution whose output is height x width."""
+    return conv_parameters(c_in, c_out, kernel_size, False) * height * width
+
+
+def receptive_field(layers: list[tuple[int, int]]) -> int:
+    """Pixels, along one side, that a stack of layers (kernel_size, stride) sees."""
+    size, jump = 1, 1
+    for kernel_size, stride in layers:
+        size += (kernel_size - 1) * jump
+        jump *= stride
+    return size
+
+
+def residual_block(x: Tensor, w1: Tensor, g1: Tensor, b1: Tensor, w2: Tensor, g2: Tensor, b2: Tensor) -> Tensor:
+    """A basic block: conv, BatchNorm, ReLU, conv, BatchNorm, add, ReLU (He et al., 2016)."""
+    out = F.relu(F.batch_norm(F.conv2d(x, w1, padding=1), None, None, g1, b1, training=True))
+    out = F.batch_norm(F.conv2d(out, w2, padding=1), None, None, g2, b2, training=True)
+    return F.relu(out + x)
+
+
+def residual_trials() -> list[Trial]:
+    """Blocks of 8 and 16 channels."""
+    return [
+        Trial(
+            (drawn(n, c, h, w),),
+            (drawn(c, c, 3, 3) / 5, drawn(c), drawn(c), drawn(c, c, 3, 3) / 5, drawn(c), drawn(c)),
+            {"channels": c},
+        )
+        for n, c, h, w in SHAPES
+    ]
+
 
 PARAMETERS = (
     Mistake(
@@ -127,95 +163,34 @@ RESIDUAL_BLOCK = (
     Mistake("One BatchNorm is used twice; each convolution has its own.", _one_norm_for_both),
 )
 
-SQUEEZE = (
-    Mistake(
-        "You averaged over the channels: that leaves one number a pixel. SE keeps one number a channel.",
-        lambda x: x.mean(1),
+EXERCISES = {
+    "baseline.parameters": Exercise(
+        conv_parameters,
+        lambda: [Trial((3, 16, 3, False)), Trial((16, 32, 3, True)), Trial((8, 24, 1, True))],
+        "A bias is one number for each output channel; behind it BatchNorm would subtract it again.",
+        PARAMETERS,
     ),
-    Mistake("You summed; a mean does not depend on how large the picture is.", lambda x: x.sum((2, 3))),
-    Mistake("You took the largest value; SE takes the mean. (CBAM takes both.)", lambda x: x.amax((2, 3))),
-    Mistake(
-        "You averaged over the images of the batch as well: each image has its own numbers.",
-        lambda x: x.mean((0, 2, 3)),
+    "baseline.macs": Exercise(
+        conv_macs,
+        lambda: [Trial((3, 16, 3, 32, 30)), Trial((16, 32, 3, 16, 16)), Trial((8, 24, 1, 4, 7))],
+        "Every weight is used once for each pixel of the output, so halving both sides saves three quarters.",
+        MACS,
     ),
-    Mistake(
-        "The two ones are still there: the shape should be (N, C). Leave out keepdim, or flatten it.",
-        lambda x: x.mean((2, 3), keepdim=True),
+    "baseline.receptive_field": Exercise(
+        receptive_field,
+        lambda: [
+            Trial(([(3, 1), (3, 1)],)),
+            Trial(([(3, 2), (3, 1), (3, 1)],)),
+            Trial(([(7, 2), (3, 2), (3, 1), (5, 2), (3, 1)],)),
+        ],
+        "After a stride, each step between neighbours is that many input pixels wide: so the early strides count most.",
+        RECEPTIVE_FIELD,
     ),
-    Mistake("You averaged along one side alone, and then took the first value.", lambda x: x.mean(3)[:, :, 0]),
-)
-
-
-def _hidden(x, w1):
-    return F.relu(x.mean((2, 3)) @ w1.T)
-
-
-def _as_gate(values):
-    return values[:, :, None, None]
-
-
-def _gate(x, w1, w2):
-    return _as_gate(torch.sigmoid(_hidden(x, w1) @ w2.T))
-
-
-GATES = (
-    (
-        "Your gate can leave [0, 1]: it looks as if the sigmoid is missing.",
-        lambda x, w1, w2: _as_gate(_hidden(x, w1) @ w2.T),
+    "baseline.block": Exercise(
+        residual_block,
+        residual_trials,
+        "With both BatchNorms' gains at zero the block passes its input on; that is why very deep nets can be trained.",
+        RESIDUAL_BLOCK,
+        largest_gain=float("inf"),
     ),
-    (
-        "The ReLU between the two layers is missing: without it, two layers are no more than one.",
-        lambda x, w1, w2: _as_gate(torch.sigmoid(x.mean((2, 3)) @ w1.T @ w2.T)),
-    ),
-    (
-        "There is a sigmoid between the two layers; a ReLU belongs there.",
-        lambda x, w1, w2: _as_gate(torch.sigmoid(torch.sigmoid(x.mean((2, 3)) @ w1.T) @ w2.T)),
-    ),
-    (
-        "You took each channel's largest value; SE takes its mean.",
-        lambda x, w1, w2: _as_gate(torch.sigmoid(F.relu(x.amax((2, 3)) @ w1.T) @ w2.T)),
-    ),
-    (
-        "That is a softmax: its gates sum to one, so the channels compete. SE's sigmoid lets several pass at once.",
-        lambda x, w1, w2: _as_gate(torch.softmax(_hidden(x, w1) @ w2.T, dim=1)),
-    ),
-    (
-        "You averaged over the batch as well: each image must have its own gate.",
-        lambda x, w1, w2: _as_gate(torch.sigmoid(F.relu(x.mean((0, 2, 3))[None].expand(len(x), -1) @ w1.T) @ w2.T)),
-    ),
-)
-
-SE_GATE = (
-    *(Mistake(message, function) for message, function in GATES),
-    Mistake(
-        "The numbers are right; the shape should be (N, C, 1, 1), so that it can be multiplied with the map.",
-        lambda x, w1, w2: _gate(x, w1, w2)[:, :, 0, 0],
-    ),
-    Mistake("That is the whole module's output; asked is the gate alone.", lambda x, w1, w2: x * _gate(x, w1, w2)),
-)
-
-
-def _with_biases(shapes):
-    return [shape for weight in shapes for shape in (weight, weight[:1])]
-
-
-SE_MODULE = (
-    *(Mistake(message, lambda x, w1, w2, f=function: x * f(x, w1, w2)) for message, function in GATES),
-    Mistake(
-        "That is the gate; the module returns the map, multiplied with it.",
-        lambda x, w1, w2: _gate(x, w1, w2),
-    ),
-    Mistake("The gate is added; it should be multiplied.", lambda x, w1, w2: x + _gate(x, w1, w2)),
-    Mistake(
-        "You multiply by 1 + gate; that is BAM's way. SE multiplies by the gate alone.",
-        lambda x, w1, w2: x * (1 + _gate(x, w1, w2)),
-    ),
-    Mistake(
-        "Its Linear layers have biases; SE's have none (the paper's parameter counts say so). Use bias=False.",
-        shapes=_with_biases,
-    ),
-    Mistake(
-        "The two layers stand in the wrong order: first C -> C / r, then C / r -> C.",
-        shapes=lambda shapes: shapes[::-1],
-    ),
-)
+}

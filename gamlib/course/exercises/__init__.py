@@ -1,0 +1,10 @@
+"""The exercises, a file for each notebook: what is right, and the mistakes that people make.
+
+The mistakes come from bugs met in public code and in class, and from the mechanisms themselves; each is the small
+function that makes it. Tests prove that each is refused, gets its own message, and that no message is given for
+another's mistake or for a right solution. CONTRIBUTING.md says how to add an exercise.
+"""
+
+from gamlib.course.exercises import bam, baseline, cbam, se
+
+EXERCISES = baseline.EXERCISES | se.EXERCISES | bam.EXERCISES | cbam.EXERCISES

@@ -1,0 +1,18 @@
+"""Random inputs for trials."""
+
+import torch
+from torch import Tensor
+
+GENERATOR = torch.Generator()
+# Height, width and channels differ, and no two are alike, so that a mixed-up dimension shows.
+SHAPES = ((2, 8, 5, 7), (3, 16, 6, 4), (2, 8, 9, 3))
+
+
+def drawn(*shape: int) -> Tensor:
+    """Random numbers, not around zero, so that a mean is no small number."""
+    return centred(*shape) + 0.3
+
+
+def centred(*shape: int) -> Tensor:
+    """Random numbers around zero."""
+    return torch.randn(shape, generator=GENERATOR)

@@ -1,0 +1,122 @@
+"""Notebook 03, BAM (Park, Woo, Lee, Kweon: "BAM: Bottleneck Attention Module", BMVC 2018)."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gamlib.course.exercise import Exercise, Mistake, Trial
+from gamlib.course.exercises._draw import SHAPES, centred, drawn
+
+
+def reach(layers: list[tuple[int, int]]) -> int:
+    """Pixels, along one side, that a stack of layers (kernel_size, dilation) of stride 1 sees."""
+    return 1 + sum((kernel_size - 1) * dilation for kernel_size, dilation in layers)
+
+
+def channel_branch(x: Tensor, w1: Tensor, b1: Tensor, gain: Tensor, shift: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+    """Mc as the code has it: mean, Linear, BatchNorm, ReLU, Linear. Logits (N, C, 1, 1)."""
+    hidden = F.batch_norm(F.linear(x.mean((2, 3)), w1, b1), None, None, gain, shift, training=True)
+    return F.linear(F.relu(hidden), w2, b2)[:, :, None, None]
+
+
+def combine(x: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
+    """y = x (1 + sigmoid(Mc Ms)), as the official code has it; the paper's equation 2 adds Mc and Ms."""
+    return x * (1 + torch.sigmoid(channel * spatial))
+
+
+def channel_trials() -> list[Trial]:
+    """With reduction 4, and 2."""
+    return [
+        Trial(
+            (drawn(n, c, h, w),),
+            (centred(c // r, c), centred(c // r), drawn(c // r), drawn(c // r), drawn(c, c // r), drawn(c)),
+            {"channels": c, "reduction": r},
+        )
+        for (n, c, h, w), r in zip(SHAPES, (4, 4, 2), strict=True)
+    ]
+
+
+def _channel_logits(x, w1, b1, gain, shift, w2, b2, pool=lambda x: x.mean((2, 3)), relu=F.relu, norm=True):
+    hidden = F.linear(pool(x), w1, b1)
+    if norm:
+        hidden = F.batch_norm(hidden, None, None, gain, shift, training=True)
+    return F.linear(relu(hidden), w2, b2)[:, :, None, None]
+
+
+def _relu_before_norm(x, w1, b1, gain, shift, w2, b2):
+    hidden = F.batch_norm(F.relu(F.linear(x.mean((2, 3)), w1, b1)), None, None, gain, shift, training=True)
+    return F.linear(hidden, w2, b2)[:, :, None, None]
+
+
+EXERCISES = {
+    "bam.reach": Exercise(
+        reach,
+        lambda: [Trial(([(3, 4), (3, 4)],)), Trial(([(1, 1), (3, 2), (5, 3)],)), Trial(([(7, 1), (3, 1)],))],
+        "Dilation buys reach for no parameters; what it pays is holes: most pixels of the window are not looked at.",
+        (
+            Mistake(
+                "The dilation is left out: a kernel of 3 with dilation 4 spans 9 pixels.",
+                lambda layers: 1 + sum(k - 1 for k, _ in layers),
+            ),
+            Mistake(
+                "A dilated kernel spans (k - 1) x dilation + 1 pixels, not k x dilation.",
+                lambda layers: 1 + sum(k * d - 1 for k, d in layers),
+            ),
+            Mistake(
+                "That is the reach to one side; count both sides, and the pixel itself.",
+                lambda layers: sum((k - 1) * d for k, d in layers) // 2,
+            ),
+            Mistake("The pixel itself is left out: add 1.", lambda layers: sum((k - 1) * d for k, d in layers)),
+            Mistake(
+                "You added the layers' spans; they overlap in a pixel, so each after the first adds one less.",
+                lambda layers: sum((k - 1) * d + 1 for k, d in layers),
+            ),
+        ),
+    ),
+    "bam.channel": Exercise(
+        channel_branch,
+        channel_trials,
+        "With the BatchNorm it needs a batch of two or more in training: an image alone has no spread.",
+        (
+            Mistake("The BatchNorm between the layers is missing.", lambda *a: _channel_logits(*a, norm=False)),
+            Mistake("The ReLU is missing.", lambda *a: _channel_logits(*a, relu=lambda h: h)),
+            Mistake("The ReLU stands before the BatchNorm; it belongs behind it.", _relu_before_norm),
+            Mistake(
+                "You took each channel's largest value; BAM takes its mean.",
+                lambda *a: _channel_logits(*a, pool=lambda x: x.amax((2, 3))),
+            ),
+            Mistake(
+                "The sigmoid comes later, when both branches are put together; asked are the logits.",
+                lambda *a: torch.sigmoid(_channel_logits(*a)),
+            ),
+            Mistake(
+                "The numbers are right; the shape should be (N, C, 1, 1), to be multiplied with (N, 1, H, W).",
+                lambda *a: _channel_logits(*a)[:, :, 0, 0],
+            ),
+        ),
+    ),
+    "bam.combine": Exercise(
+        combine,
+        lambda: [Trial((drawn(n, c, h, w), drawn(n, c, 1, 1), drawn(n, 1, h, w))) for n, c, h, w in SHAPES],
+        "Where both logits are negative, their product is positive, and the gate opens. With the sum it would close.",
+        (
+            Mistake(
+                "You added the two branches, as the paper's equation 2 has it. The official code, and this exercise, "
+                "multiply them.",
+                lambda x, c, s: x * (1 + torch.sigmoid(c + s)),
+            ),
+            Mistake("The 1 is missing: BAM multiplies by 1 + gate.", lambda x, c, s: x * torch.sigmoid(c * s)),
+            Mistake("The sigmoid is missing.", lambda x, c, s: x * (1 + c * s)),
+            Mistake(
+                "Each branch has a sigmoid of its own; BAM multiplies the logits and takes one sigmoid of the product.",
+                lambda x, c, s: x * (1 + torch.sigmoid(c) * torch.sigmoid(s)),
+            ),
+            Mistake("The gate is added to x; it should scale it.", lambda x, c, s: x + torch.sigmoid(c * s)),
+            Mistake("That is the gate; asked is the map, scaled with 1 + gate.", lambda x, c, s: torch.sigmoid(c * s)),
+            Mistake(
+                "The branches run one after the other, as CBAM's do; BAM's run side by side.",
+                lambda x, c, s: x * (1 + torch.sigmoid(c)) * (1 + torch.sigmoid(s)),
+            ),
+        ),
+    ),
+}

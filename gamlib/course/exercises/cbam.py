@@ -1,0 +1,198 @@
+"""Notebook 04, CBAM (Woo, Park, Lee, Kweon: "CBAM: Convolutional Block Attention Module", ECCV 2018)."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gamlib.course.exercise import Exercise, Mistake, Trial
+from gamlib.course.exercises._draw import SHAPES, drawn
+
+
+def descriptor(x: Tensor) -> Tensor:
+    """[max; mean] over the channels, as the official code stacks them: (N, C, H, W) -> (N, 2, H, W)."""
+    return torch.stack([x.amax(1), x.mean(1)], dim=1)
+
+
+def channel_gate(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+    """Equation 2: one MLP for both descriptors, summed, sigmoid: (N, C, 1, 1)."""
+    return _channel_gate(x, w1, b1, w2, b2)
+
+
+def spatial_gate(x: Tensor, weight: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    """Equation 3, with the BatchNorm of the official code: (N, 1, H, W)."""
+    return _spatial_gate(x, weight, gain, shift)
+
+
+def cbam(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, weight: Tensor, gain: Tensor, shift: Tensor):
+    """Equation 1: first channels, then positions."""
+    x = x * channel_gate(x, w1, b1, w2, b2)
+    return x * spatial_gate(x, weight, gain, shift)
+
+
+def channel_weights(c: int, r: int) -> tuple[Tensor, ...]:
+    """Of the MLP, with biases."""
+    return drawn(c // r, c) / 2, drawn(c // r), drawn(c, c // r) / 2, drawn(c)
+
+
+def spatial_weights() -> tuple[Tensor, ...]:
+    """Of the convolution and its BatchNorm."""
+    return drawn(1, 2, 7, 7), drawn(1), drawn(1)
+
+
+def trials(channel: bool, spatial: bool) -> list[Trial]:
+    """With reduction 4, and 2."""
+    found = []
+    for (n, c, h, w), r in zip(SHAPES, (4, 4, 2), strict=True):
+        weights = (channel_weights(c, r) if channel else ()) + (spatial_weights() if spatial else ())
+        construct = ({"channels": c, "reduction": r} if channel else {}) | ({"kernel_size": 7} if not channel else {})
+        found.append(Trial((drawn(n, c, h, w),), weights, construct))
+    return found
+
+
+def _channel_gate(x, w1, b1, w2, b2, pools=("mean", "max"), join=lambda a, b: a + b, relu=F.relu):
+    pooled = {"mean": x.mean((2, 3)), "max": x.amax((2, 3)), "sum": x.sum((2, 3))}
+    mlps = [F.linear(relu(F.linear(pooled[pool], w1, b1)), w2, b2) for pool in pools]
+    return torch.sigmoid(join(*mlps) if len(mlps) == 2 else mlps[0])[:, :, None, None]
+
+
+def _spatial_gate(x, weight, gain, shift, describe=descriptor, norm=True, sigmoid=torch.sigmoid):
+    out = F.conv2d(describe(x), weight, padding=3)
+    return sigmoid(F.batch_norm(out, None, None, gain, shift, training=True) if norm else out)
+
+
+def _one_pass(x, w1, b1, w2, b2):
+    both = x.mean((2, 3)) + x.amax((2, 3))
+    return torch.sigmoid(F.linear(F.relu(F.linear(both, w1, b1)), w2, b2))[:, :, None, None]
+
+
+def _two_sigmoids(x, w1, b1, w2, b2):
+    return _channel_gate(x, w1, b1, w2, b2, ("mean",)) + _channel_gate(x, w1, b1, w2, b2, ("max",))
+
+
+def _swapped(x):
+    return descriptor(x).flip(1)
+
+
+def _split(weights):
+    return weights[:4], weights[4:]
+
+
+def _parallel(x, *weights):
+    channel, spatial = _split(weights)
+    return x * _channel_gate(x, *channel) * _spatial_gate(x, *spatial)
+
+
+def _spatial_first(x, *weights):
+    channel, spatial = _split(weights)
+    x = x * _spatial_gate(x, *spatial)
+    return x * _channel_gate(x, *channel)
+
+
+def _in_sequence(x, *weights, channel_options=None, spatial_options=None):
+    channel, spatial = _split(weights)
+    x = x * _channel_gate(x, *channel, **(channel_options or {}))
+    return x * _spatial_gate(x, *spatial, **(spatial_options or {}))
+
+
+def _lost_map(x, *weights):
+    channel, spatial = _split(weights)
+    return x * _spatial_gate(x * _channel_gate(x, *channel), *spatial)
+
+
+def _averaged(x, *weights):
+    channel, spatial = _split(weights)
+    return x * (_channel_gate(x, *channel) + _spatial_gate(x, *spatial)) / 2
+
+
+EXERCISES = {
+    "cbam.descriptor": Exercise(
+        descriptor,
+        lambda: [Trial((drawn(*shape),)) for shape in SHAPES],
+        "The paper writes [mean; max], its code stacks [max, mean]. Learning finds either; copied weights do not.",
+        (
+            Mistake("Mean and max are in the other order: max comes first here, as in the official code.", _swapped),
+            Mistake(
+                "You pooled over the pixels; asked are two numbers a pixel, pooled over the channels.",
+                lambda x: torch.stack([x.amax((2, 3)), x.mean((2, 3))], dim=1),
+            ),
+            Mistake("The mean alone is there; the max is missing.", lambda x: x.mean(1, keepdim=True)),
+            Mistake("The max alone is there; the mean is missing.", lambda x: x.amax(1, keepdim=True)),
+            Mistake("You took a sum in the place of the mean.", lambda x: torch.stack([x.amax(1), x.sum(1)], dim=1)),
+            Mistake(
+                "The two are added; they should stand side by side, as two channels.",
+                lambda x: x.amax(1, keepdim=True) + x.mean(1, keepdim=True),
+            ),
+        ),
+    ),
+    "cbam.channel": Exercise(
+        channel_gate,
+        lambda: trials(channel=True, spatial=False),
+        "Both descriptors go through one MLP: max adds information, and no parameters.",
+        (
+            Mistake("Only the mean goes through the MLP: that is SE's gate.", lambda *a: _channel_gate(*a, ("mean",))),
+            Mistake("Only the max goes through the MLP.", lambda *a: _channel_gate(*a, ("max",))),
+            Mistake("You added mean and max before the MLP; each goes through it, then they are added.", _one_pass),
+            Mistake("Each has a sigmoid of its own; CBAM adds the logits and takes one sigmoid.", _two_sigmoids),
+            Mistake(
+                "You averaged the two logits; CBAM adds them.",
+                lambda *a: _channel_gate(*a, join=lambda p, q: (p + q) / 2),
+            ),
+            Mistake("The ReLU inside the MLP is missing.", lambda *a: _channel_gate(*a, relu=lambda h: h)),
+            Mistake(
+                "Your gate can leave [0, 1]: it looks as if the sigmoid is missing.",
+                lambda *a: torch.logit(_channel_gate(*(t.double() for t in a))).float(),
+            ),
+        ),
+    ),
+    "cbam.spatial": Exercise(
+        spatial_gate,
+        lambda: trials(channel=False, spatial=True),
+        "98 weights, whatever the number of channels: it sees positions, and cannot tell channels apart.",
+        (
+            Mistake("Mean and max are in the other order.", lambda *a: _spatial_gate(*a, describe=_swapped)),
+            Mistake("The BatchNorm behind the convolution is missing.", lambda *a: _spatial_gate(*a, norm=False)),
+            Mistake(
+                "Your gate can leave [0, 1]: it looks as if the sigmoid is missing.",
+                lambda *a: _spatial_gate(*a, sigmoid=lambda z: z),
+            ),
+            Mistake(
+                "That is a ReLU; a gate needs the sigmoid.",
+                lambda *a: _spatial_gate(*a, sigmoid=F.relu),
+            ),
+            Mistake(
+                "The gate is multiplied with the map already; asked is the gate alone.",
+                lambda x, *a: x * _spatial_gate(x, *a),
+            ),
+            Mistake(
+                "You took a sum over the channels in the place of the mean.",
+                lambda *a: _spatial_gate(*a, describe=lambda x: torch.stack([x.amax(1), x.sum(1)], dim=1)),
+            ),
+        ),
+    ),
+    "cbam.module": Exercise(
+        cbam,
+        lambda: trials(channel=True, spatial=True),
+        "The second gate sees what the first has let through: swap them, and the module is another one.",
+        (
+            Mistake("Channel and spatial gates run in parallel; CBAM's run in sequence.", _parallel),
+            Mistake("The spatial gate comes first; CBAM begins with the channels.", _spatial_first),
+            Mistake(
+                "The spatial gate scales the module's input; it should scale what the channel gate has let through.",
+                _lost_map,
+            ),
+            Mistake("The two gates are averaged; CBAM multiplies with one, then with the other.", _averaged),
+            Mistake(
+                "In the spatial gate, mean and max are in the other order.",
+                lambda *a: _in_sequence(*a, spatial_options={"describe": _swapped}),
+            ),
+            Mistake(
+                "In the spatial gate, the BatchNorm is missing.",
+                lambda *a: _in_sequence(*a, spatial_options={"norm": False}),
+            ),
+            Mistake(
+                "In the channel gate, the max is missing.",
+                lambda *a: _in_sequence(*a, channel_options={"pools": ("mean",)}),
+            ),
+        ),
+    ),
+}

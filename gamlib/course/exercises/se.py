@@ -1,0 +1,146 @@
+"""Notebook 02, squeeze and excitation (Hu, Shen, Sun: "Squeeze-and-Excitation Networks", CVPR 2018)."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gamlib.course.exercise import Exercise, Mistake, Trial
+from gamlib.course.exercises._draw import SHAPES, drawn
+
+
+def squeeze(x: Tensor) -> Tensor:
+    """Each channel's mean (Hu et al., 2018, equation 2): (N, C, H, W) -> (N, C)."""
+    return x.mean((2, 3))
+
+
+def se_gate(x: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
+    """The excitation (equation 3): (N, C, H, W) -> (N, C, 1, 1)."""
+    return torch.sigmoid(F.relu(squeeze(x) @ w1.T) @ w2.T)[:, :, None, None]
+
+
+def se(x: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
+    """The module (equation 4)."""
+    return x * se_gate(x, w1, w2)
+
+
+def se_trials() -> list[Trial]:
+    """With reduction 4, and 2."""
+    return [
+        Trial((drawn(n, c, h, w),), (drawn(c // r, c), drawn(c, c // r)), {"channels": c, "reduction": r})
+        for (n, c, h, w), r in zip(SHAPES, (4, 4, 2), strict=True)
+    ]
+
+
+SQUEEZE = (
+    Mistake(
+        "You averaged over the channels: that leaves one number a pixel. SE keeps one number a channel.",
+        lambda x: x.mean(1),
+    ),
+    Mistake("You summed; a mean does not depend on how large the picture is.", lambda x: x.sum((2, 3))),
+    Mistake("You took the largest value; SE takes the mean. (CBAM takes both.)", lambda x: x.amax((2, 3))),
+    Mistake(
+        "You averaged over the images of the batch as well: each image has its own numbers.",
+        lambda x: x.mean((0, 2, 3)),
+    ),
+    Mistake(
+        "The two ones are still there: the shape should be (N, C). Leave out keepdim, or flatten it.",
+        lambda x: x.mean((2, 3), keepdim=True),
+    ),
+    Mistake("You averaged along one side alone, and then took the first value.", lambda x: x.mean(3)[:, :, 0]),
+)
+
+
+def _hidden(x, w1):
+    return F.relu(x.mean((2, 3)) @ w1.T)
+
+
+def _as_gate(values):
+    return values[:, :, None, None]
+
+
+def _gate(x, w1, w2):
+    return _as_gate(torch.sigmoid(_hidden(x, w1) @ w2.T))
+
+
+GATES = (
+    (
+        "Your gate can leave [0, 1]: it looks as if the sigmoid is missing.",
+        lambda x, w1, w2: _as_gate(_hidden(x, w1) @ w2.T),
+    ),
+    (
+        "The ReLU between the two layers is missing: without it, two layers are no more than one.",
+        lambda x, w1, w2: _as_gate(torch.sigmoid(x.mean((2, 3)) @ w1.T @ w2.T)),
+    ),
+    (
+        "There is a sigmoid between the two layers; a ReLU belongs there.",
+        lambda x, w1, w2: _as_gate(torch.sigmoid(torch.sigmoid(x.mean((2, 3)) @ w1.T) @ w2.T)),
+    ),
+    (
+        "You took each channel's largest value; SE takes its mean.",
+        lambda x, w1, w2: _as_gate(torch.sigmoid(F.relu(x.amax((2, 3)) @ w1.T) @ w2.T)),
+    ),
+    (
+        "That is a softmax: its gates sum to one, so the channels compete. SE's sigmoid lets several pass at once.",
+        lambda x, w1, w2: _as_gate(torch.softmax(_hidden(x, w1) @ w2.T, dim=1)),
+    ),
+    (
+        "You averaged over the batch as well: each image must have its own gate.",
+        lambda x, w1, w2: _as_gate(torch.sigmoid(F.relu(x.mean((0, 2, 3))[None].expand(len(x), -1) @ w1.T) @ w2.T)),
+    ),
+)
+
+SE_GATE = (
+    *(Mistake(message, function) for message, function in GATES),
+    Mistake(
+        "The numbers are right; the shape should be (N, C, 1, 1), so that it can be multiplied with the map.",
+        lambda x, w1, w2: _gate(x, w1, w2)[:, :, 0, 0],
+    ),
+    Mistake("That is the whole module's output; asked is the gate alone.", lambda x, w1, w2: x * _gate(x, w1, w2)),
+)
+
+
+def _with_biases(shapes):
+    return [shape for weight in shapes for shape in (weight, weight[:1])]
+
+
+SE_MODULE = (
+    *(Mistake(message, lambda x, w1, w2, f=function: x * f(x, w1, w2)) for message, function in GATES),
+    Mistake(
+        "That is the gate; the module returns the map, multiplied with it.",
+        lambda x, w1, w2: _gate(x, w1, w2),
+    ),
+    Mistake("The gate is added; it should be multiplied.", lambda x, w1, w2: x + _gate(x, w1, w2)),
+    Mistake(
+        "You multiply by 1 + gate; that is BAM's way. SE multiplies by the gate alone.",
+        lambda x, w1, w2: x * (1 + _gate(x, w1, w2)),
+    ),
+    Mistake(
+        "Its Linear layers have biases; SE's have none (the paper's parameter counts say so). Use bias=False.",
+        shapes=_with_biases,
+    ),
+    Mistake(
+        "The two layers stand in the wrong order: first C -> C / r, then C / r -> C.",
+        shapes=lambda shapes: shapes[::-1],
+    ),
+)
+
+EXERCISES = {
+    "se.squeeze": Exercise(
+        squeeze,
+        lambda: [Trial((drawn(*shape),)) for shape in SHAPES],
+        "One number a channel: shuffle the pixels, and it stays the same.",
+        SQUEEZE,
+    ),
+    "se.gate": Exercise(
+        se_gate,
+        se_trials,
+        "The two ones at the end of the shape let the gate be multiplied with the map as it is.",
+        SE_GATE,
+    ),
+    "se.module": Exercise(
+        se,
+        se_trials,
+        "It can be trained as it is: create_model('probe', YourClass, {'reduction': 4}).",
+        SE_MODULE,
+    ),
+}
