@@ -55,6 +55,22 @@ def test_a_stub_is_not_attempted(name, stub):
     assert answer(EXERCISES[name], raises if stub == "raises" else stub).startswith("not attempted yet")
 
 
+def test_a_modules_stub_is_not_attempted():
+    class Stub(nn.Module):
+        def __init__(self, channels, reduction):
+            super().__init__()
+
+        def forward(self, x):
+            raise NotImplementedError
+
+    class Passes(Stub):
+        def forward(self, x):
+            pass
+
+    for stub in (Stub, Passes):
+        assert answer(EXERCISES["se.module"], stub).startswith("not attempted yet")
+
+
 def channels_last(x, w1, w2):
     z = torch.einsum("nchw->nc", x.contiguous(memory_format=torch.channels_last)) / (x.shape[2] * x.shape[3])
     hidden = torch.einsum("nc,dc->nd", z, w1).clamp(min=0)

@@ -15,6 +15,8 @@ from gamlib.course.exercises._draw import GENERATOR
 
 PACKAGES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))  # code that is not the reader's
 
+NOT_ATTEMPTED = "not attempted yet. Write it in the cell above, then run this one again."
+
 
 def check(name: str, solution: Callable | type[nn.Module] | nn.Module) -> None:
     """Print what is to be said of `solution`.
@@ -44,13 +46,13 @@ def answer(exercise: Exercise, solution: Callable | type[nn.Module] | nn.Module,
         try:
             got.append(apply(solution, trial))
         except NotImplementedError:
-            return "not attempted yet. Write it in the cell above, then run this one again."
+            return NOT_ATTEMPTED
         except OtherParameters as other:
             return judge_by_parameters(exercise, trial, other)
         except Exception as error:
             return describe_error(error)
         if got[-1] is None or got[-1] is Ellipsis:
-            return "not attempted yet. Write it in the cell above, then run this one again."
+            return NOT_ATTEMPTED
     if agree(got, expected):
         return f"right. {exercise.notice}"
     for mistake in exercise.mistakes:
@@ -62,8 +64,8 @@ def answer(exercise: Exercise, solution: Callable | type[nn.Module] | nn.Module,
 class OtherParameters(Exception):
     """A module whose parameters are not the reference's."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
+    def __init__(self, module: nn.Module, output: object) -> None:
+        self.module, self.output = module, output
 
 
 def apply(solution: Callable | type[nn.Module] | nn.Module, trial: Trial) -> object:
@@ -73,7 +75,7 @@ def apply(solution: Callable | type[nn.Module] | nn.Module, trial: Trial) -> obj
     if not isinstance(solution, nn.Module):
         return solution(*(copied(value) for value in (*trial.inputs, *trial.weights)))
     if not fits(solution, trial):
-        raise OtherParameters(solution)
+        raise OtherParameters(solution, solution.train()(*map(copied, trial.inputs)))
     parameters = list(solution.parameters())
     dtype = parameters[0].dtype if parameters else torch.float32
     with torch.no_grad():
@@ -129,7 +131,9 @@ def judge_by_parameters(exercise: Exercise, trial: Trial, other: OtherParameters
         if mistake.shapes is not None and shapes == mistake.shapes(expected):
             return f"not yet. {mistake.message}"
     told = f"its parameters have the shapes {shapes}, the reference's {expected} (ones left out), so it was judged"
-    (x, *_), output = trial.inputs, other.module.train()(*trial.inputs)
+    (x, *_), output = trial.inputs, other.output
+    if output is None or output is Ellipsis:
+        return NOT_ATTEMPTED
     wanted = exercise.reference(*trial.inputs, *trial.weights).shape
     if not isinstance(output, Tensor) or output.shape != wanted:
         return f"not yet. It returns {describe(output)}, expected {tuple(wanted)}. Also, {told} by shape alone."
