@@ -129,8 +129,8 @@ def draw(runs: Sequence[Result]):
             label = None if run.label in told else run.label
             told.add(run.label)
             axes.plot(epochs, errors, color=colour, marker=marker, markersize=5, label=label)
-        if name.startswith("puzzles-"):
-            error = 100 * (1 - puzzles.ceiling(name.removeprefix("puzzles-")))
+        if task := results.puzzle_task(name):
+            error = 100 * (1 - puzzles.ceiling(task))
             axes.axhline(error, color="black", linestyle="--", linewidth=1, label="least without the cue")
         axes.set(title=name, xlabel="epoch", ylabel="test top-1 error (%)", ylim=(-3, 100))
         axes.grid(alpha=0.3)

@@ -114,10 +114,9 @@ def table(runs: Sequence[Result]) -> str:
     on_photographs, on_puzzles = [], []
     for group in _groups(runs):
         first = group[0]
-        task = first.data.removeprefix("puzzles-")
         cells = [first.data, str(first.network["name"]), first.label, f"{first.parameters:,}"]
         errors = [run.top1_error for run in group]
-        if task in puzzles.TASKS:
+        if task := puzzle_task(first.data):
             solved = [run for run in group if run.top1_error < SOLVED]
             epochs = f"{statistics.median(run.epochs_to_solve for run in solved):g}" if solved else "–"
             ceiling = f"{100 * (1 - puzzles.ceiling(task)):.2f}"
@@ -131,6 +130,12 @@ def table(runs: Sequence[Result]) -> str:
         _markdown([*headings, "seeds that solve it", "epochs to solve", "least error without the cue (%)"], on_puzzles),
     ]
     return "\n\n".join(text for text in tables if text)
+
+
+def puzzle_task(data: str) -> str | None:
+    """The task, where the data is a puzzle."""
+    task = data.removeprefix("puzzles-")
+    return task if data.startswith("puzzles-") and task in puzzles.TASKS else None
 
 
 def _groups(runs: Sequence[Result]) -> list[list[Result]]:

@@ -28,7 +28,7 @@ ids = torch.arange(30)
 (images, labels), *_ = run.data.train_batches([distributed.share(ids)], 0, 0)
 run.wrapped.eval()
 before = [p.detach().clone() for p in run.parameters]
-run.take_step(images, labels, len(ids), Interrupt())
+run.take_step(images, labels, Interrupt())
 told = {
     "gradients": [p.grad for p in run.parameters],
     "moved": [p.detach() - old for p, old in zip(run.parameters, before, strict=True)],

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from gamlib import create_model, results
 from gamlib.__main__ import main
@@ -47,6 +47,7 @@ def test_train_writes_everything_and_goes_on(capsys, tmp_path):
     assert "61.65" in out  # the error that is possible without the cue
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
+        ".lock",
         "checkpoint-0000000000.pt",
         "checkpoint-0000000002.pt",
         "curves.png",
@@ -71,6 +72,34 @@ def test_each_kind_of_data_has_its_own_recipe():
         ("imagenet", "mobilenet_v2", "paper-imagenet-mobilenet"),
     ):
         assert chosen_recipe(parser().parse_args(["train"]), data, model).name == expected
+
+
+def test_milestones_that_never_come_are_told(capsys, tmp_path):
+    assert main(["train", "--recipe", "paper-cifar100", "--out", str(tmp_path), *QUICK]) == 0
+    assert (
+        "note      the learning rate drops after epochs (60, 120, 160); not all of them come" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        None,
+        {"network": "{", "data": "x"},
+        {"network": "[1]", "data": "x"},
+        {"network": '{"name": "probe", "attention": "se", "odd": 1}', "data": "x"},
+    ],
+)
+def test_evaluate_names_weights_that_are_not_gamlibs(about, capsys, tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", about)
+    assert main(["evaluate", str(tmp_path / "w.safetensors")]) == 2
+    assert str(tmp_path / "w.safetensors") in capsys.readouterr().err
+
+
+def test_evaluate_gives_the_recorded_error_of_a_zoo_file(capsys, monkeypatch):
+    monkeypatch.setattr("gamlib.data.puzzles.COUNT", {"train": 8000, "test": 2000})
+    assert main(["evaluate", str(results.recorded("zoo") / "puzzles-channel-probe-se.safetensors")]) == 0
+    assert "probe + se on 2,000 test images of puzzles-channel:\ntop-1 error 0.00%" in capsys.readouterr().out
 
 
 def test_every_field_of_a_recipe_is_an_option():
@@ -141,6 +170,7 @@ MISTAKES = [
     (["train", "--bad-images", "skip"], "--bad-images is for imagenet alone, not for puzzles-joint"),
     (["evaluate", "no-such-file"], "no such checkpoint: no-such-file"),
     (["evaluate", "no-such.safetensors"], "no such file: no-such.safetensors"),
+    (["train", "--save-every", "-5"], "save_every must be 0 seconds or more, got -5.0"),
     (["resize", "no-such-folder", "there"], "no-such-folder is not a folder"),
     (["doctor", "--data", "imagenet", "no-such-folder"], "ImageNet is not here"),
     (["train", "--seed", "-1"], "seed must be an integer of 0 or more, got -1"),

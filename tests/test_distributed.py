@@ -1,11 +1,16 @@
 """Several processes do what one does: the same gradients, the same learning rates, each test image once."""
 
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from processes import ended, start_together
-from training_run import RECIPE, STEPS
+from safetensors.torch import load_model
+from training_run import RECIPE, STEPS, data, network
+
+from gamlib import results
+from gamlib.training import Speed, distributed, evaluate
 
 SCRIPT = Path(__file__).with_name("gradients_run.py")
 
@@ -52,4 +57,26 @@ def test_learning_rates_do_not_depend_on_the_number_of_processes(tmp_path):
         rates[world] = [told["rates"] for _, told, _ in ends]
         assert rates[world] == rates[world][:1] * world
         assert len({told["fingerprint"] for _, told, _ in ends}) == 1
+        assert len({told["weights"] for _, told, _ in ends}) == 1  # each process's own, BatchNorm statistics among them
+        # What was tested is what was saved: no process tested with statistics of its own.
+        model = network()
+        load_model(model, tmp_path / str(world) / "weights.safetensors")
+        (run,) = results.read(tmp_path / str(world) / "result.json")
+        tested = evaluate(model, data(), Speed(precision="fp32"))
+        assert tested["test_loss"] == pytest.approx(run.curves[-1]["test_loss"], rel=1e-5)
     assert rates[1][0] == rates[2][0] == rates[4][0] == [RECIPE.learning_rate(step, 10) for step in range(STEPS)]
+
+
+def test_a_stop_while_a_save_is_due_between_two_looks(tmp_path):
+    """As on a GPU, where the host looks every tenth step. All processes must stop at the same look."""
+    command = (tmp_path, "--signal", int(signal.SIGTERM), "--at", 12, "--rank", 1, "--look-every", 10)
+    ends = [ended(process) for process in start_together(2, *command)]
+    assert {told["stopped"].partition(";")[0] for _, told, _ in ends} == {"Stopped after step 20 of 30"}
+    assert [len(told["rates"]) for _, told, _ in ends] == [20, 20]
+
+
+def test_a_clusters_own_variables_are_not_torchruns(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    distributed.start()
+    assert (distributed.world_size(), distributed.is_first()) == (1, True)

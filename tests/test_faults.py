@@ -5,6 +5,7 @@ import random
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ import torch
 from processes import ended, start, start_together
 from training_run import STEPS
 
-from gamlib.training import CheckpointError, checkpoint
+from gamlib.training import CheckpointError, Stopped, checkpoint
 from gamlib.training.folder import RunFolder
+from gamlib.training.interrupt import SIGNALS, Interrupt
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +131,8 @@ def test_a_kill_inside_the_saving_leaves_a_usable_newest_checkpoint(tmp_path):
         assert done.returncode == -signal.SIGKILL, done.stderr
         partials = len(list(tmp_path.glob("*.partial")))
         assert partials == (moment < 17)
-        RunFolder(tmp_path, 0, False)
+        with RunFolder(tmp_path, 0, False):
+            pass
         assert list(tmp_path.glob("*.partial")) == []
         newest = checkpoint.load(tmp_path, {"seed": "0"})
         found.append(newest["step"] - step)
@@ -217,6 +220,115 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(damage, tm
     damage(older) if damage is not flip_a_weights_bit else truncate(older)
     with pytest.raises(CheckpointError, match=rf"{older} .*delete it, or use another output folder, to start again"):
         checkpoint.load(tmp_path, {"seed": "0"})
+
+
+def test_damage_is_put_aside_by_one_process_alone(tmp_path):
+    """The others may find the file renamed already; the intact one must stay."""
+    for step in (1, 2):
+        checkpoint.save(state(step), tmp_path)
+    newest, older = checkpoint.paths(tmp_path)
+    truncate(newest)
+    for put_aside in (False, True):
+        with pytest.warns(UserWarning, match="going on from"):
+            assert checkpoint.load(tmp_path, {"seed": "0"}, put_aside)["step"] == 1
+        assert newest.exists() != put_aside
+        assert older.exists()
+    assert checkpoint.load(tmp_path, {"seed": "0"}, put_aside=False)["step"] == 1
+
+
+def test_a_readers_own_copies_are_left_alone(tmp_path):
+    checkpoint.save(state(1), tmp_path)
+    for name in ("checkpoint-best.pt", "checkpoint-good.pt", "weights.pt"):
+        shutil.copy(checkpoint.paths(tmp_path)[0], tmp_path / name)
+    for step in (2, 3, 4):
+        checkpoint.save(state(step), tmp_path)
+    assert checkpoint.load(tmp_path, {"seed": "0"})["step"] == 4
+    with RunFolder(tmp_path, 0, False) as folder:
+        folder.clear()
+    assert sorted(path.name for path in tmp_path.glob("*.pt")) == [
+        "checkpoint-best.pt",
+        "checkpoint-good.pt",
+        "weights.pt",
+    ]
+
+
+def test_two_runs_never_write_into_one_folder(tmp_path):
+    with RunFolder(tmp_path, 0, False):
+        with (
+            pytest.raises(CheckpointError, match=rf"another run is writing into {tmp_path}"),
+            RunFolder(tmp_path, 0, False),
+        ):
+            pass
+        code, told, err = ended(start(tmp_path))
+        assert code == 2, err
+        assert "another run is writing" in told["error"]
+    with RunFolder(tmp_path, 0, False):  # the lock has gone
+        pass
+
+
+def test_a_checkpoint_is_due_by_the_clock(tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("gamlib.training.folder.time.monotonic", lambda: now[0])
+    with RunFolder(tmp_path, 300.0, False) as folder:
+        assert not folder.is_due()
+        now[0] += 300
+        assert folder.is_due()
+        folder.save(state(1))
+        assert not folder.is_due()
+    with pytest.raises(ValueError, match="save_every must be 0 seconds or more, got nan"):
+        RunFolder(tmp_path, float("nan"), False)
+
+
+def test_file_and_folder_are_brought_to_the_disk(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(stat.S_ISDIR(os.fstat(fd).st_mode)), fsync(fd)))
+    checkpoint.save(state(1), tmp_path)
+    assert synced == [False, True]
+
+
+def test_a_folder_that_can_not_be_brought_to_the_disk_is_no_error(tmp_path, monkeypatch):
+    def refuse(fd):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    checkpoint.save(state(1), tmp_path)
+    assert checkpoint.load(tmp_path, {"seed": "0"})["step"] == 1
+
+
+# ------------------------------------------------------------------ signals
+
+
+def test_a_first_signal_asks_and_a_second_ctrl_c_breaks_off():
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.number == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGTERM)  # changes nothing any more
+        assert interrupt.number == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert before == {number: signal.getsignal(number) for number in SIGNALS}
+
+
+def test_a_closed_terminal_is_a_signal_too_unless_it_is_ignored():
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupt.number == signal.SIGHUP
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with Interrupt() as interrupt:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert interrupt.number is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_notebook_shows_a_stopped_run_without_a_traceback():
+    stopped = Stopped("Stopped after step 3.", signal.SIGTERM)
+    assert stopped._render_traceback_() == ["Stopped after step 3."]
+    assert stopped.exit_code == 143
+    assert isinstance(stopped, KeyboardInterrupt)
 
 
 def test_another_runs_checkpoint_stops_and_is_left_alone(tmp_path):

@@ -11,6 +11,7 @@ from torch import nn
 from gamlib.training import Diverged, Speed, checkpoint, fit
 from gamlib.training import run as run_module
 from gamlib.training.guards import SpikeGuard
+from gamlib.training.interrupt import Interrupt
 from gamlib.training.run import Run
 
 BAD = 5  # the update, from 0, that would be bad
@@ -51,12 +52,22 @@ def weights_and_momenta(run):
 
 @pytest.mark.parametrize("look_every", [1, 10], ids=["as on a CPU", "as on a GPU"])
 @pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_an_infinite_number_stops_before_the_update(what, fused, look_every, tiny_data, tmp_path, monkeypatch):  # noqa: F811
+@pytest.mark.parametrize(("what", "precision"), [("loss", "fp32"), ("gradient", "fp32"), ("loss", "fp16")])
+def test_an_infinite_number_stops_before_the_update(
+    what,
+    precision,
+    fused,
+    look_every,
+    tiny_data,  # noqa: F811
+    tmp_path,
+    monkeypatch,
+):
     monkeypatch.setitem(run_module.LOOK_EVERY, "cpu", look_every)
     model = Spoiled(what)
     monkeypatch.setattr(model, "at", -1)
-    speed = Speed(precision="fp32", fused=fused)
+    speed = Speed(precision=precision, fused=fused)
+    scaler = torch.amp.GradScaler  # with a scale that no step of its own is left out at
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda *a, **k: scaler(*a, **k, init_scale=64.0))
     good = {}
     take_step = Run.take_step
 
@@ -110,6 +121,19 @@ def test_a_skipped_fp16_step_leaves_the_schedule_and_is_no_update(fused, at, tin
     assert [moved for _, moved, *_ in seen] == [step != at for step in range(7)]
     assert [scale for _, _, scale, _ in seen] == [64.0] * at + [32.0] * (7 - at)
     assert max(size for *_, size in seen) < 10
+
+
+def test_fp16s_loss_scale_goes_on_from_a_checkpoint(tiny_data):  # noqa: F811
+    speed = Speed(precision="fp16")
+    run = Run(Spoiled("gradient", 1), tiny_data, TINY, 0, speed)
+    steps = run.train_epoch(Interrupt())
+    for _ in range(3):
+        next(steps)
+    scale = run.scaler.get_scale()
+    again = Run(Spoiled("gradient", -1), tiny_data, TINY, 0, speed)
+    assert again.scaler.get_scale() > scale
+    again.load_state(run.state())
+    assert again.scaler.get_scale() == scale
 
 
 def test_an_infinite_loss_stops_fp16_too(tiny_data):  # noqa: F811

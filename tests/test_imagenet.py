@@ -3,8 +3,10 @@
 import dataclasses
 import io
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -17,8 +19,11 @@ from gamlib import create_model, results
 from gamlib.__main__ import main
 from gamlib.data import DataError, imagenet, puzzles
 from gamlib.data.imagenet import SIZE, train_transform
+from gamlib.data.parallel import map_files
 from gamlib.data.resize import resize_tree
-from gamlib.training import Recipe, evaluate, fit
+from gamlib.training import Recipe, Speed, evaluate, fit
+from gamlib.training.interrupt import Interrupt
+from gamlib.training.run import Run
 
 RECIPE = Recipe("tiny", epochs=2, lr=0.05, schedule="one-cycle", batch_size=6)
 
@@ -76,7 +81,7 @@ KINDS = {
 def test_classes_labels_and_counts(root):
     data = imagenet.dataset(root)
     assert data.classes == ("digit0", "digit1", "digit2")
-    assert (data.name, data.num_classes, data.train_count, data.test_count) == ("photos", 3, 18, 6)
+    assert (data.name, data.num_classes, data.train_count, data.test_count) == ("photos-photos", 3, 18, 6)
     assert [label for _, label in data.test_files] == [0, 0, 1, 1, 2, 2]
     (root / "train" / "digit0" / "notes.txt").write_text("no image")
     assert imagenet.dataset(root.parent / "photos").md5 == data.md5
@@ -145,7 +150,7 @@ def test_training_and_evaluation(root, tmp_path):
     result = fit(model, data, RECIPE, out=tmp_path / "run")
     assert [entry["skipped"] for entry in result.curves] == [0, 0]
     assert evaluate(model, data)["test_top1_error"] == pytest.approx(result.top1_error)
-    assert (result.data, result.data_md5) == ("photos", data.md5)
+    assert (result.data, result.data_md5) == ("photos-photos", data.md5)
     assert all(0 <= entry["waited"] <= entry["seconds"] for entry in result.curves)
 
 
@@ -171,6 +176,75 @@ def test_bad_images_are_left_out_named_and_counted_when_asked(root, capsys):
     assert result.top1_error in [pytest.approx(100 * wrong / 5) for wrong in range(6)]
     with pytest.raises(ValueError, match="unknown bad_images 'ignore'; allowed, nearest first: s"):
         dataclasses.replace(data, bad_images="ignore")
+
+
+def test_a_batch_with_broken_images_is_averaged_over_the_whole_ones(root):
+    """The gradient is that of the images that are left, not a part of it."""
+
+    def gradients(data, ids):
+        run = Run(probe(), data, RECIPE, 0, Speed(precision="fp32"))
+        ((images, labels),) = data.train_batches([torch.tensor(ids)], 0, 0)
+        run.wrapped.eval()
+        run.take_step(images, labels, Interrupt())
+        return [p.grad for p in run.parameters]
+
+    data = dataclasses.replace(imagenet.dataset(root), bad_images="skip", workers=0)
+    expected = gradients(data, [0, 7, 13])
+    for i in (1, 2, 8, 9):
+        break_file(root / data.train_files[i][0], "empty")
+    for ours, wanted in zip(gradients(data, [0, 1, 2, 7, 8, 9, 13]), expected, strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_a_test_without_a_whole_image_is_named(root):
+    for path in (root / "val").glob("*/*"):
+        break_file(path, "empty")
+    with pytest.raises(DataError, match="none of the test images could be read"):
+        evaluate(probe(), dataclasses.replace(imagenet.dataset(root), bad_images="skip"))
+
+
+def test_odd_names_links_and_depths(root, tmp_path, capsys):
+    """A folder named like a puzzle, a class that is a link, a name that is no UTF-8, more than 8 bits."""
+    odd = tmp_path / "puzzles-photos"
+    shutil.copytree(root, odd)
+    (odd / "train" / "digit1").rename(tmp_path / "elsewhere")
+    (odd / "train" / "digit1").symlink_to(tmp_path / "elsewhere")
+    latin = os.fsencode(odd / "train" / "digit0") + b"/caf\xe9.jpg"
+    with open(latin, "wb") as file:
+        file.write(b"no image")
+    Image.fromarray(np.linspace(0, 65535, 100 * 100).astype(np.uint16).reshape(100, 100)).save(
+        odd / "train" / "digit2" / "deep.png"
+    )
+    assert main(["doctor", "--data", "imagenet", str(odd)]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"FIX  .*caf\ufffd.jpg: not an image", out)
+    assert re.search(r"FIX  .*deep.png: more than 8 bits \(it has more than 8 bits a channel; convert it to 8\)", out)
+    data = dataclasses.replace(imagenet.dataset(odd), bad_images="skip")
+    result = fit(probe(), data, RECIPE, out=tmp_path / "run")
+    assert "| photos-puzzles-photos |" in results.table([result])
+    assert [entry["skipped"] for entry in result.curves] == [2, 2]
+    assert main(["resize", str(odd), str(tmp_path / "small")]) == 1
+    assert "24 images written" in capsys.readouterr().out
+    assert imagenet.dataset(tmp_path / "small").train_count == 18
+
+
+def die(path):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_ends_the_command(root):
+    with pytest.raises(DataError, match="a worker process was killed"):
+        list(map_files(die, list(root.glob("*/*/*"))))
+
+
+def test_workers_leave_signals_to_the_parent():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        imagenet._leave_signals_to_the_parent(0)
+        assert {signal.getsignal(number) for number in before} == {signal.SIG_IGN}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_batch_that_is_broken_altogether_stops(root):
@@ -277,7 +351,7 @@ def test_command_line_from_class_folders_at_224(network, root, tmp_path, capsys)
     assert main(command) == 0
     out = capsys.readouterr().out
     assert f"network   resnet18 + {network}" in out
-    assert "data      photos: 18 training and 6 test images" in out
+    assert "data      photos-photos: 18 training and 6 test images" in out
     assert "recipe    paper-imagenet: 1 epochs of 3 steps, batch 6" in out
     (run,) = results.read(tmp_path / "run" / "result.json")
     assert run.network["num_classes"] == 3

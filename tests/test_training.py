@@ -479,6 +479,17 @@ def test_networks_of_one_name_are_told_apart(tiny_data, tmp_path):
         fit(Own(nn.Tanh()), dataclasses.replace(tiny_data, augment=False), TINY, out=tmp_path)
 
 
+def test_other_frozen_layers_are_another_run(tiny_data, tmp_path):
+    first, second = Own(nn.Tanh()), Own(nn.Tanh())
+    first.fc.bias.requires_grad_(False)
+    second.fc.weight.requires_grad_(False)
+    fit(first, tiny_data, TINY, out=tmp_path)
+    with pytest.raises(CheckpointError, match="another network"):
+        fit(second, tiny_data, TINY, out=tmp_path)
+    with pytest.raises(ValueError, match="Identity has no parameters to train"):
+        fit(nn.Identity(), tiny_data, TINY)
+
+
 def test_another_precision_is_named(tiny_data, tmp_path, monkeypatch):
     for bf16 in (True, False):
         monkeypatch.setattr("gamlib.training.speed.has_bf16", lambda device, bf16=bf16: bf16)

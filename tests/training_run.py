@@ -21,7 +21,7 @@ from gamlib import create_model
 from gamlib.data import puzzles
 from gamlib.training import CheckpointError, Recipe, Speed, Stopped, checkpoint, distributed, fit
 from gamlib.training.folder import RunFolder
-from gamlib.training.run import Run
+from gamlib.training.run import LOOK_EVERY, Run
 
 RECIPE = Recipe("tiny", epochs=3, lr=0.1, schedule="one-cycle", batch_size=16)  # 30 steps
 STEPS = 30
@@ -56,7 +56,9 @@ def main() -> int:
     parser.add_argument("--signal", type=int, help="which this process sends itself")
     parser.add_argument("--at", type=int, help="within which step, from 0")
     parser.add_argument("--rank", type=int, default=0, help="the process that does")
+    parser.add_argument("--look-every", type=int, default=1, help="steps; 10 on a GPU")
     arguments = parser.parse_args()
+    LOOK_EVERY["cpu"] = arguments.look_every
     torch.set_num_threads(1)
     distributed.start()
     told = {"rates": [], "saves": 0}
@@ -79,7 +81,9 @@ def main() -> int:
     RunFolder.is_due = lambda self: self.writes and len(told["rates"]) % 3 == 0  # steps between are done twice
     code = 0
     try:
-        fit(network(), data(), RECIPE, seed=5, out=arguments.out, speed=Speed(precision=arguments.precision))
+        model = network()
+        fit(model, data(), RECIPE, seed=5, out=arguments.out, speed=Speed(precision=arguments.precision))
+        told["weights"] = checkpoint.fingerprint(model.state_dict())
         told["rng"] = hashlib.sha256(torch.get_rng_state().numpy()).hexdigest()
         told["fingerprint"] = fingerprint(arguments.out)
     except Stopped as stopped:

@@ -29,7 +29,8 @@ def run(argv: Sequence[str]) -> int:
     """
     arguments = parser().parse_args(argv)
     try:
-        distributed.start()
+        if arguments.command in ("train", "evaluate", "compare"):
+            distributed.start()
         if not distributed.is_first():
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
         return arguments.run(arguments)

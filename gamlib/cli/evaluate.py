@@ -75,13 +75,22 @@ def load(path: Path) -> tuple[nn.Module, str]:
         raise UsageError(f"{path} is not a complete .safetensors file ({error})") from None
     if not about.keys() >= {"network", "data"}:
         raise UsageError(f"{path} does not say which network it holds; it was not written by gamlib")
-    return build(json.loads(about["network"]), path, weights=path), about["data"]
+    try:
+        network = json.loads(about["network"])
+    except ValueError:
+        network = None
+    return build(network, path, weights=path), about["data"]
 
 
 def build(network: dict[str, object], path: Path, weights: Path | None = None) -> nn.Module:
     """The network by create_model's arguments."""
+    if not isinstance(network, dict) or "name" not in network:
+        raise UsageError(f"{path} does not say which network it holds; it was not written by gamlib")
     if "attention" not in network:
         raise UsageError(
             f"{path} holds {network['name']}, a network that gamlib did not build; use gamlib.training.evaluate"
         )
-    return usable(create_model, **network, weights=weights)
+    try:
+        return usable(create_model, **network, weights=weights)
+    except TypeError as error:
+        raise UsageError(f"{path}: {error}; was it written by another version of gamlib?") from error

@@ -57,8 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"network   {name} + {arguments.attention}: {count_parameters(model):,} parameters, {macs:,.1f} million MACs")
     print(f"data      {dataset.name}: {dataset.train_count:,} training and {dataset.test_count:,} test images")
     print(f"recipe    {recipe.name}: {recipe.epochs} epochs of {steps:,} steps, batch {recipe.batch_size}{among}")
+    if recipe.milestones and max(recipe.milestones) >= recipe.epochs:
+        print(f"note      the learning rate drops after epochs {recipe.milestones}; not all of them come")
     print(f"folder    {out}")
-    if arguments.resume == "no" or usable(RunFolder(out, arguments.save_every, False).finished) is None:
+    if arguments.resume == "no" or usable(lambda: RunFolder(out, arguments.save_every, False).finished()) is None:
         print(f"forecast  {usable(forecast, model, dataset, recipe, speed)}", flush=True)
     has_tensorboard = importlib.util.find_spec("tensorboard") is not None
     result = usable(

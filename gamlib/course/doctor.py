@@ -1,11 +1,9 @@
 """Looks at this machine and says, line by line, what is fine and what to do about the rest."""
 
 import importlib.metadata
-import multiprocessing
 import os
 import platform
 import shutil
-import signal
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -68,18 +66,17 @@ def report_images(root: str | Path | None = None) -> int:
     from tqdm import tqdm
 
     from gamlib.data import imagenet, images
+    from gamlib.data.parallel import map_files
 
     folders = imagenet.dataset(root)
     paths = sorted(path for split in ("train", "val") for path in (folders.root / split).glob("*/*") if path.is_file())
     kinds: Counter[str] = Counter()
     stops = 0
-    with multiprocessing.Pool(imagenet.default_workers(), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        bar = tqdm(pool.imap(images.problem, paths, chunksize=16), total=len(paths), unit="image", ncols=100)
-        for path, problem in zip(paths, bar, strict=True):
-            if problem is not None:
-                kinds[problem.kind] += 1
-                stops += problem.stops_training
-                tqdm.write(f"{'FIX' if problem.stops_training else 'NOTE':<5}{path}: {problem.text}")
+    for path, problem in map_files(images.problem, paths):
+        if problem is not None:
+            kinds[problem.kind] += 1
+            stops += problem.stops_training
+            tqdm.write(f"{'FIX' if problem.stops_training else 'NOTE':<5}{images.shown(path)}: {problem.text}")
     told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items())) or "all are whole and in RGB"
     print(f"{len(paths):,} files in {folders.num_classes} classes of {folders.root}: {told}")
     if stops:

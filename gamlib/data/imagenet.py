@@ -22,7 +22,7 @@ from gamlib._paths import data_root
 from gamlib.attention._checks import unknown_name
 from gamlib.data.augment import random_bits
 from gamlib.data.dataset import DataError
-from gamlib.data.images import SUFFIXES, BadImage, read_rgb
+from gamlib.data.images import SUFFIXES, BadImage, read_rgb, shown
 
 SIZE, RESIZED = 224, 256  # side of what the network sees, short side of what a test image is cut from
 BAD_IMAGES = ("stop", "skip")
@@ -101,7 +101,7 @@ class ImageFolders:
                         "with --bad-images skip, training leaves them out and counts them"
                     )
                 tqdm.write(f"left out: {message}")
-            if files.seeds is not None and len(labels) < 2:
+            if bad and files.seeds is not None and len(labels) < 2:
                 raise DataError(f"a batch has {len(labels)} images left, too few for BatchNorm; its others are broken")
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
@@ -129,7 +129,7 @@ def dataset(root: str | Path | None = None) -> ImageFolders:
     files, md5 = {}, {}
     for split in ("train", "val"):
         files[split], md5[split] = _list_files(root, split, classes)
-    return ImageFolders(root.resolve().name, root, tuple(classes), files["train"], files["val"], md5)
+    return ImageFolders(f"photos-{root.resolve().name}", root, tuple(classes), files["train"], files["val"], md5)
 
 
 def train_transform() -> v2.Transform:
@@ -158,7 +158,7 @@ def _list_files(root: Path, split: str, classes: Sequence[str]) -> tuple[tuple[t
         for entry in images:
             path = f"{split}/{name}/{entry.name}"
             files.append((path, label))
-            md5.update(f"{path} {entry.stat().st_size}\n".encode())
+            md5.update(os.fsencode(f"{path} {entry.stat().st_size}\n"))
     return tuple(files), md5.hexdigest()
 
 
@@ -176,7 +176,7 @@ class _Files:
         try:
             image = read_rgb(self.root / path)
         except BadImage as error:
-            return None, label, f"{self.root / path}: {error}"
+            return None, label, f"{shown(self.root / path)}: {error}"
         if self.seeds is not None:
             torch.manual_seed(int(self.seeds[i]))
         return self.transform(image), label, None

@@ -1,5 +1,6 @@
 """Image files: how one is read, and what is wrong with one that can't be."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ MODES = {"L": "gray", "1": "black and white", "P": "palette", "RGBA": "transpare
 
 
 class BadImage(Exception):
-    """A file that is not a whole image: its kind (broken, empty, not an image), and the details."""
+    """A file that is not a whole image: its kind (broken, empty, not an image ...), and the details."""
 
     def __init__(self, kind: str, detail: str = "") -> None:
         super().__init__(f"{kind} ({detail})" if detail else kind)
@@ -35,17 +36,24 @@ def open_image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return image
     except UnidentifiedImageError:
         raise BadImage("empty" if path.stat().st_size == 0 else "not an image") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
         raise BadImage("broken", str(error)) from None
+    if image.mode.startswith(("I", "F")):
+        raise BadImage("more than 8 bits", "it has more than 8 bits a channel; convert it to 8")
+    return image
 
 
 def read_rgb(path: Path) -> Image.Image:
     """The image in RGB; gray, CMYK and palette images are converted. Raises BadImage as `open_image` does."""
     image = open_image(path)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def shown(path: Path) -> str:
+    """A path as it can be printed: a name in another encoding than UTF-8 has bytes that can't be."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def problem(path: Path) -> Problem | None:

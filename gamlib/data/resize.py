@@ -1,17 +1,16 @@
 """Shrinks a tree of photographs once, so that every later epoch decodes fewer pixels."""
 
 import functools
-import multiprocessing
+import os
 import shutil
-import signal
 from pathlib import Path
 
 from PIL import Image
-from tqdm import tqdm
 
 from gamlib.data.dataset import DataError
-from gamlib.data.imagenet import RESIZED, default_workers
-from gamlib.data.images import SUFFIXES, BadImage, open_image
+from gamlib.data.imagenet import RESIZED
+from gamlib.data.images import SUFFIXES, BadImage, open_image, shown
+from gamlib.data.parallel import map_files
 
 QUALITY = 90  # of JPEGs
 
@@ -33,15 +32,19 @@ def resize_tree(source: Path, target: Path) -> tuple[int, list[str]]:
         raise DataError(f"{source} is not a folder")
     if target == source or source in target.parents:
         raise DataError(f"the resized images can't go into {target}: it lies in {source} itself")
-    paths = sorted(path.relative_to(source) for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(
+        (Path(folder) / name).relative_to(source)
+        for folder, _, names in os.walk(source, followlinks=True)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES
+    )
     if not paths:
         raise DataError(f"{source} holds no images")
     for folder in {path.parent for path in paths}:
         (target / folder).mkdir(parents=True, exist_ok=True)
     waiting = [path for path in paths if not (target / path).exists()]
-    with multiprocessing.Pool(default_workers(), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        work = pool.imap(functools.partial(_resize, source, target), waiting, chunksize=16)
-        bad = [line for line in tqdm(work, total=len(waiting), unit="image", ncols=100) if line is not None]
+    answers = map_files(functools.partial(_resize, source, target), waiting)
+    bad = [line for _, line in answers if line is not None]
     return len(waiting) - len(bad), bad
 
 
@@ -51,7 +54,7 @@ def _resize(source: Path, target: Path, path: Path) -> str | None:
     try:
         image = open_image(source / path)
     except BadImage as error:
-        return f"{source / path}: {error}"
+        return f"{shown(source / path)}: {error}"
     short = min(image.size)
     if short <= RESIZED:
         shutil.copyfile(source / path, partial)

@@ -1,8 +1,10 @@
 """Saves and loads the state of a run, so that it can go on where it stopped, whatever stopped it."""
 
+import contextlib
 import hashlib
 import io
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -18,7 +20,8 @@ class CheckpointError(Exception):
 
 def paths(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, newest first: each file's name holds its step."""
-    return sorted(folder.glob("checkpoint-*.pt"), reverse=True)
+    named = (path for path in folder.glob("checkpoint-*.pt") if re.fullmatch(r"checkpoint-\d{10}\.pt", path.name))
+    return sorted(named, reverse=True)  # a reader's own copies, under other names, are left alone
 
 
 def save(state: dict[str, object], folder: Path) -> None:
@@ -60,7 +63,8 @@ def write(content: memoryview | bytes, path: Path) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
-    if os.name == "posix":  # the new name must be on the disk, too; Windows can't sync a folder
+    # The new name must be on the disk, too. Windows and some network file systems can't do that for a folder.
+    with contextlib.suppress(OSError):
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -68,31 +72,33 @@ def write(content: memoryview | bytes, path: Path) -> None:
             os.close(descriptor)
 
 
-def load(folder: Path, run: dict[str, str]) -> dict[str, object] | None:
+def load(folder: Path, run: dict[str, str], put_aside: bool = True) -> dict[str, object] | None:
     """The newest state in `folder` that is whole; None where there is none.
 
     A damaged checkpoint is named in a warning, put aside as *.damaged, and the one before it is taken.
 
     Args:
         run: what the run is (network, data, recipe, seed); it must be the one that was saved.
+        put_aside: False in all processes but one, where several read the folder.
 
     Raises:
         CheckpointError: where all checkpoints are damaged, or belong to another run.
     """
-    damaged: list[str] = []
+    damaged: dict[Path, str] = {}
     for path in paths(folder):
         try:
             state = read(path)
         except CheckpointError as error:
-            damaged.append(str(error))
+            damaged[path] = str(error)
             continue
         check_run(state, run, path)
-        for message, bad in zip(damaged, paths(folder), strict=False):
+        for bad, message in damaged.items():
             warnings.warn(f"{message}; going on from {path.name}", stacklevel=3)
-            bad.rename(bad.with_suffix(".damaged"))
+            if put_aside:
+                bad.rename(bad.with_suffix(".damaged"))
         return state
     if damaged:
-        raise CheckpointError(f"{'; '.join(damaged)}; delete it, or use another output folder, to start again")
+        raise CheckpointError(f"{'; '.join(damaged.values())}; delete it, or use another output folder, to start again")
     return None
 
 

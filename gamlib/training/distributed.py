@@ -16,7 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 def start() -> None:
     """Join the other processes, where torchrun started this one; a second call does nothing."""
-    if "RANK" not in os.environ or dist.is_initialized():
+    told = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    if dist.is_initialized() or not all(name in os.environ for name in told):
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -81,6 +82,8 @@ def first_on_this_machine() -> Iterator[None]:
     others = dist.is_initialized() and os.environ.get("LOCAL_RANK", "0") != "0"
     if others:
         dist.barrier()
-    yield
-    if not others:
-        wait_for_all()
+    try:
+        yield
+    finally:
+        if not others:
+            wait_for_all()

@@ -15,24 +15,56 @@ RESULT, WEIGHTS, LOG, CURVES = "result.json", "weights.safetensors", "metrics.js
 
 
 class RunFolder:
-    """Reads in every process, writes in the first one; given None, it does neither.
+    """Reads in every process, writes in the first one; given None, it does neither. To be used in a with statement.
 
     Args:
         path: the folder; made where it does not exist.
         save_every: seconds from one checkpoint to the next within an epoch.
         tensorboard: whether to write the curves for TensorBoard, too.
+
+    Raises:
+        ValueError: for a negative save_every.
+        CheckpointError: on entering, where another run is writing into the folder.
     """
 
     def __init__(self, path: str | Path | None, save_every: float, tensorboard: bool) -> None:
+        if not save_every >= 0:
+            raise ValueError(f"save_every must be 0 seconds or more, got {save_every}")
         self.path = None if path is None else Path(path)
         self.writes = self.path is not None and distributed.is_first()
         self.save_every, self.last_saved = save_every, time.monotonic()
         self.tensorboard, self._writer = tensorboard, None
+        self._lock = None
+
+    def __enter__(self) -> "RunFolder":
         if self.writes:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
             for name in ("checkpoint-*.pt", RESULT, WEIGHTS, LOG, CURVES):
                 for partial in self.path.glob(f"{name}.partial"):  # left by a process that was killed
                     partial.unlink()
+
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _take_lock(self) -> None:
+        """Hold a lock that goes with the process, however it ends. (Windows has no such lock in Python.)"""
+        try:
+            import fcntl
+        except ModuleNotFoundError:
+            return
+        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until __exit__)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise checkpoint.CheckpointError(
+                f"another run is writing into {self.path}; wait until it has ended, or choose another output folder"
+            ) from None
 
     def clear(self) -> None:
         """Remove what an earlier run left here."""
@@ -43,7 +75,7 @@ class RunFolder:
 
     def load(self, run: dict[str, str]) -> dict[str, object] | None:
         """The state to go on from; None where there is none. Raises CheckpointError as `checkpoint.load` does."""
-        return None if self.path is None else checkpoint.load(self.path, run)
+        return None if self.path is None else checkpoint.load(self.path, run, put_aside=self.writes)
 
     def finished(self) -> Result | None:
         """The result of a run that was complete."""
@@ -81,7 +113,7 @@ class RunFolder:
         self._writer.flush()
 
     def finish(self, model: nn.Module, result: Result) -> None:
-        """Write the weights, the chart of the curves, and last the result: where it stands, the run is complete."""
+        """Write the weights, then the result: where it stands, the run is complete. Then a chart of the curves."""
         if self.writes:
             from gamlib.compare import draw
 
@@ -89,5 +121,5 @@ class RunFolder:
             weights = {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
             about = {"network": json.dumps(result.network, default=results.describe), "data": result.data}
             checkpoint.write(save(weights, metadata=about), self.path / WEIGHTS)
-            draw([result]).savefig(self.path / CURVES, dpi=150)
             results.save([result], self.path / RESULT)
+            draw([result]).savefig(self.path / CURVES, dpi=150)

@@ -1,10 +1,11 @@
-"""SIGTERM, Ctrl-C and a notebook's stop button: the step is finished and saved, then the run stops."""
+"""SIGTERM, SIGHUP, Ctrl-C and a notebook's stop button: the step is finished and saved, then the run stops."""
 
 import signal
 import threading
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# SIGHUP: the terminal, or the connection to it, is closed. Windows has none.
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
 class Stopped(KeyboardInterrupt):
@@ -30,7 +31,9 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
+            # What is ignored stays so: nohup asks for that.
+            listened = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._ask) for number in listened}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gamlib.data import DataError
 from gamlib.training.guards import Diverged
 
 COUNTED = 5  # how many sums `count` returns
@@ -39,9 +40,12 @@ def means(sums: Tensor, prefix: str) -> dict[str, float]:
     """Mean loss, top-1 error and top-5 error (both in %) under the names {prefix}_loss, ...
 
     Raises:
+        DataError: where there were no images.
         Diverged: where logits were not finite. They have no largest one, so they can't be scored.
     """
     n, loss, top1, top5, lost = sums.tolist()
+    if n == 0:
+        raise DataError(f"none of the {prefix} images could be read")
     if lost:
         raise Diverged(f"the network's outputs for {lost:,.0f} of {n:,.0f} {prefix} images are nan or infinite")
     return {

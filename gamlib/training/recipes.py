@@ -51,6 +51,8 @@ class Recipe:
         if self.schedule == "step":
             return self.lr * self.gamma ** sum(step >= milestone * steps_per_epoch for milestone in self.milestones)
         steps = self.epochs * steps_per_epoch
+        if steps < 3:  # no room to rise and fall
+            return self.lr
         # Two steps up at least, so that there is a way up in the shortest of runs, too.
         top = max(self.warm_up, min(2 / steps, 0.75)) * steps - 1
         first, last = self.lr / 25, self.lr / 250_000

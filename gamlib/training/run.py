@@ -36,6 +36,8 @@ class Run(Tester):
         super().__init__(model, data, speed)
         self.recipe, self.seed = recipe, seed
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ValueError(f"{type(model).__name__} has no parameters to train")
         check_batches(data.train_count, recipe.batch_size)
         self.steps_per_epoch = -(-data.train_count // recipe.batch_size)
         self.steps = recipe.epochs * self.steps_per_epoch
@@ -80,27 +82,25 @@ class Run(Tester):
         """The epoch's remaining steps, one at a time."""
         self.wrapped.train()
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.data.train_count)
-        batches = torch.from_numpy(order).split(self.recipe.batch_size)[self.batch :]
+        batches = torch.from_numpy(order).split(min(self.recipe.batch_size, len(order)))[self.batch :]
         shares = [distributed.share(batch) for batch in batches]
         start = time.perf_counter()
-        for batch, (images, labels) in zip(
-            batches, self.data.train_batches(shares, self.seed, self.epoch), strict=True
-        ):
+        for images, labels in self.data.train_batches(shares, self.seed, self.epoch):
             self.waited += time.perf_counter() - start
-            self.take_step(images, labels, len(batch), interrupt)
+            self.take_step(images, labels, interrupt)
             self.batch += 1
             if self.step % LOOK_EVERY[self.device.type] == 0 or self.batch == self.steps_per_epoch:
                 self.look()
+                self.must_stop = bool(self.asked)  # here alone: all processes come to this line after the same step
             self.seconds += time.perf_counter() - start
             yield
             start = time.perf_counter()
 
-    def take_step(self, images: Tensor, labels: Tensor, batch_size: int, interrupt: Interrupt) -> None:
+    def take_step(self, images: Tensor, labels: Tensor, interrupt: Interrupt) -> None:
         """One batch: forward, loss, backward, update. Nothing here waits for a GPU to finish.
 
         Args:
             images, labels: this process's share of the batch.
-            batch_size: images in the shares of all processes.
             interrupt: tells whether this process was asked to stop.
         """
         lr = self.recipe.learning_rate(self.step, self.steps_per_epoch)
@@ -111,7 +111,8 @@ class Run(Tester):
         output = self.predict(images, self.trained)
         loss = cross_entropy(output, labels)
         sums = count(output, labels, loss)
-        # Gradients are averaged over the processes, but the shares of a batch may differ by an image.
+        # Gradients are averaged over the processes, but shares of a batch may differ: by an image, or by broken ones.
+        batch_size = distributed.add_up(torch.full_like(loss.detach(), len(labels)))
         part = loss * (len(labels) * distributed.world_size() / batch_size)
         # A bad step's loss stays bad, so that fp16's scaler leaves out what follows, too, until the host looks.
         part = torch.where(self.bad, torch.nan, part)
@@ -155,7 +156,6 @@ class Run(Tester):
                 f"step {self.step:,} of {self.steps:,}: fp16's gradients are infinite at any loss scale. "
                 "Try --precision fp32, or a lower --lr"
             )
-        self.must_stop = bool(self.asked)
         images, loss = self.sums[:2].tolist()
         if images > self.looked[0]:
             mean = (loss - self.looked[1]) / (images - self.looked[0])
@@ -195,9 +195,10 @@ class Run(Tester):
     def identity(self) -> dict[str, str]:
         """What must agree for a checkpoint to be of this run."""
         shapes = {key: list(value.shape) for key, value in self.model.state_dict().items()}
+        trained = [name for name, p in self.model.named_parameters() if p.requires_grad]
         data = self.data
         return {
-            "network": results.digest([self.network(), repr(self.model), shapes]),
+            "network": results.digest([self.network(), repr(self.model), shapes, trained]),
             "data": results.digest([data.name, data.md5, data.num_classes, data.mean, data.std, data.augment]),
             "recipe": self.recipe.digest(),
             "seed": str(self.seed),

@@ -42,7 +42,7 @@ class Tester:
         self.precision = speed.resolve(self.device)
         self.layout = torch.channels_last if speed.channels_last else torch.contiguous_format
         self.model = model.to(self.device, memory_format=self.layout)
-        self.dtype = next(model.parameters()).dtype
+        self.dtype = next((p.dtype for p in model.parameters()), torch.float32)
         self.data = data.to(self.device)
         self.mean = torch.tensor(data.mean, dtype=self.dtype, device=self.device).view(1, 3, 1, 1) * 255
         self.std = torch.tensor(data.std, dtype=self.dtype, device=self.device).view(1, 3, 1, 1) * 255

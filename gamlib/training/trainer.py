@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 from torch import nn
+from tqdm import tqdm
 
 from gamlib.attention._checks import check_seed
 from gamlib.data import Dataset
@@ -63,39 +64,44 @@ def fit(
     check_seed(seed)
     distributed.start()
     run = Run(model, data, recipe, seed, speed or Speed())
-    folder = RunFolder(out, save_every, tensorboard)
-    if resume == "no":
-        folder.clear()
-    state = folder.load(run.identity())
-    distributed.wait_for_all()
-    if state is None:
-        folder.save(run.state())
-    else:
-        run.load_state(state)
-    if run.epoch == recipe.epochs and (finished := folder.finished()):
-        model.eval()
-        return finished  # as it was written: with that day's commit and versions
-    with Interrupt() as interrupt, run.progress_bar() as bar:
-        while run.epoch < recipe.epochs:
-            for _ in run.train_epoch(interrupt):
-                bar.update()
-                if run.must_stop:
-                    stop(run, folder, interrupt)
-                if folder.is_due():
-                    run.look()  # nothing is saved that is not known to be good
-                    folder.save(run.state())
-            for _ in run.test(interrupt):
-                if run.must_stop:
-                    stop(run, folder, interrupt)
-            run.end_epoch()
-            bar.set_postfix_str(f"test error {run.curves[-1]['test_top1_error']:.1f}%")
-            folder.log(run.curves)
+    with RunFolder(out, save_every, tensorboard) as folder:
+        if resume == "no":
+            folder.clear()
+        state = folder.load(run.identity())
+        distributed.wait_for_all()
+        if state is None:
             folder.save(run.state())
-    model.eval()
-    result = run.result()
-    folder.finish(model, result)
-    distributed.wait_for_all()
-    return result
+        else:
+            run.load_state(state)
+        if run.epoch == recipe.epochs and (finished := folder.finished()):
+            model.eval()
+            return finished  # as it was written: with that day's commit and versions
+        with Interrupt() as interrupt, run.progress_bar() as bar:
+            while run.epoch < recipe.epochs:
+                follow(run, folder, interrupt, bar)
+        model.eval()
+        result = run.result()
+        folder.finish(model, result)
+        distributed.wait_for_all()
+        return result
+
+
+def follow(run: Run, folder: RunFolder, interrupt: Interrupt, bar: tqdm) -> None:
+    """What is left of an epoch: its steps, its test, its entry in the log, and the checkpoints on the way."""
+    for _ in run.train_epoch(interrupt):
+        bar.update()
+        if run.must_stop:
+            stop(run, folder, interrupt)
+        if folder.is_due():
+            run.look()  # nothing is saved that is not known to be good
+            folder.save(run.state())
+    for _ in run.test(interrupt):
+        if run.must_stop:
+            stop(run, folder, interrupt)
+    run.end_epoch()
+    bar.set_postfix_str(f"test error {run.curves[-1]['test_top1_error']:.1f}%")
+    folder.log(run.curves)
+    folder.save(run.state())
 
 
 def stop(run: Run, folder: RunFolder, interrupt: Interrupt) -> None:
