@@ -58,13 +58,15 @@ class RunFolder:
             import fcntl
         except ModuleNotFoundError:
             return
-        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until __exit__)
+        lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until __exit__)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            lock.close()
             raise checkpoint.CheckpointError(
                 f"another run is writing into {self.path}; wait until it has ended, or choose another output folder"
             ) from None
+        self._lock = lock
 
     def clear(self) -> None:
         """Remove what an earlier run left here."""

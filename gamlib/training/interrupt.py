@@ -31,8 +31,8 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
-            # What is ignored stays so: nohup asks for that.
-            listened = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            # nohup lets SIGHUP be ignored, and so it stays. A shell lets background jobs ignore Ctrl-C, which is no wish.
+            listened = [n for n in SIGNALS if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._ask) for number in listened}
         return self
 
