@@ -31,7 +31,7 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
-            # nohup lets SIGHUP be ignored, and so it stays. A shell lets background jobs ignore Ctrl-C, which is no wish.
+            # nohup lets SIGHUP be ignored, and so it stays. Shells let background jobs ignore Ctrl-C; that is no wish.
             listened = [n for n in SIGNALS if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._ask) for number in listened}
         return self
