@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gamlib.course.exercises import EXERCISES
+
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -122,3 +124,45 @@ def test_readmes_picture_is_the_notebooks_own():
         if "image/png" in output.get("data", {})
     ]
     assert (FOLDER / "images" / "look_inside.png").read_bytes() in pictures
+
+
+# ------------------------------------------------------------------ exercises
+
+
+def is_solution(cell: dict) -> bool:
+    return source(cell).startswith("# @title Solution")
+
+
+def printed(cell: dict) -> str:
+    return "".join("".join(output.get("text", "")) for output in cell["outputs"])
+
+
+def test_every_exercise_stands_in_a_notebook_and_every_check_is_of_an_exercise():
+    named = re.findall(r'check\("([\w.]+)"', "\n".join(source(cell) for path in NOTEBOOKS for cell in code_cells(path)))
+    assert set(named) == EXERCISES.keys()
+
+
+@every_notebook
+def test_exercises_have_a_stub_a_hint_and_a_folded_solution(path):
+    cells = read(path)["cells"]
+    titles = [i for i, cell in enumerate(cells) if source(cell).startswith("### Exercise: ")]
+    assert len(titles) in ((0,) if path.stem.startswith("00") else (2, 3, 4))
+    for i in titles:
+        assert re.search(r"\*(Warm-up|Core|Stretch), about \d+ minutes\.\*", source(cells[i]), flags=re.I)
+        stub, hint, solution = cells[i + 1 : i + 4]
+        assert "NotImplementedError" in source(stub)
+        names = re.findall(r'check\("([\w.]+)"', source(stub))
+        assert printed(stub) == "".join(
+            f"{name}: not attempted yet. Write it in the cell above, then run this one again.\n" for name in names
+        )
+        assert "<details><summary>Hint</summary>" in source(hint)
+        assert is_solution(solution)
+        assert solution["metadata"] == {"cellView": "form", "jupyter": {"source_hidden": True}}
+        assert re.findall(r'check\("([\w.]+)"', source(solution)) == names
+    assert [i for i, cell in enumerate(cells) if is_solution(cell)] == [i + 3 for i in titles]
+
+
+def test_each_exercises_solution_is_right():
+    told = "".join(printed(cell) for path in NOTEBOOKS for cell in code_cells(path) if is_solution(cell))
+    for name, exercise in EXERCISES.items():
+        assert f"{name}: right. {exercise.notice}\n" in told
