@@ -50,7 +50,11 @@ def weights_and_momenta(run):
     return [*run.parameters, *(run.optimizer.state[p]["momentum_buffer"] for p in run.parameters)]
 
 
-@pytest.mark.parametrize("look_every", [1, 10], ids=["as on a CPU", "as on a GPU"])
+@pytest.mark.parametrize(
+    ("look_every", "save_every"),
+    [(1, 0.0), (10, 0.0), (10, 300.0)],
+    ids=["as on a CPU", "as on a GPU", "as on a GPU, with no save on the way"],
+)
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize(("what", "precision"), [("loss", "fp32"), ("gradient", "fp32"), ("loss", "fp16")])
 def test_an_infinite_number_stops_before_the_update(
@@ -58,6 +62,7 @@ def test_an_infinite_number_stops_before_the_update(
     precision,
     fused,
     look_every,
+    save_every,
     tiny_data,  # noqa: F811
     tmp_path,
     monkeypatch,
@@ -85,7 +90,7 @@ def test_an_infinite_number_stops_before_the_update(
     with pytest.raises(
         Diverged, match=rf"step {BAD + 1} of 21 \(epoch 1\): loss .*(nan|inf).* at learning rate 0\.\d+"
     ):
-        fit(model, tiny_data, TINY, out=tmp_path, speed=speed, save_every=0)
+        fit(model, tiny_data, TINY, out=tmp_path, speed=speed, save_every=save_every)
     for ours, wanted in zip(weights_and_momenta(runs[0]), expected, strict=True):
         assert torch.equal(ours, wanted)
     # No checkpoint was written after it.

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import MultiStepLR, OneCycleLR
 from gamlib import create_model, results
 from gamlib.data import Dataset, puzzles
 from gamlib.training import CheckpointError, Diverged, Recipe, Speed, evaluate, fit, profile, recipes
+from gamlib.training.interrupt import Interrupt
 from gamlib.training.metrics import count, cross_entropy, means
 from gamlib.training.run import Run
 
@@ -371,6 +372,20 @@ def test_augmentation_knows_seed_epoch_and_each_images_number(plain_data, monkey
     assert calls == []
     fit(Recorder(), dataclasses.replace(plain_data, augment=True), dataclasses.replace(TINY, epochs=2), seed=9)
     assert calls == [(9, 0)] * 4 + [(9, 1)] * 4
+
+
+def test_a_steps_gradient_is_that_of_the_mean_loss(plain_data):
+    model = Recorder()
+    run = Run(model, plain_data, TINY, 0, Speed(precision="fp32"))
+    images, labels = plain_data.train_images[:7], plain_data.train_labels[:7]
+    x = (images.float() / 255 - torch.tensor(plain_data.mean).view(1, 3, 1, 1)) / torch.tensor(plain_data.std).view(
+        1, 3, 1, 1
+    )
+    loss = nn.functional.cross_entropy(model(x), labels)
+    expected = torch.autograd.grad(loss, list(model.parameters()))
+    run.take_step(images, labels, Interrupt())
+    for p, wanted in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(p.grad, wanted)
 
 
 def test_optimizer_follows_the_recipe(plain_data):
