@@ -30,7 +30,7 @@ class CBAMSpatialGate(nn.Module):
     """Ms = sigmoid(conv7x7([max; mean] over channels)): one number a pixel (equation 3).
 
     The equation writes [mean; max]; the official code stacks [max, mean], as here. It also has a BatchNorm behind
-    the convolution that the paper does not mention, and the parameter counts need.
+    the convolution that the paper does not mention.
     """
 
     def __init__(self, kernel_size: int) -> None:

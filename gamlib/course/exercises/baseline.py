@@ -167,7 +167,8 @@ EXERCISES = {
     "baseline.parameters": Exercise(
         conv_parameters,
         lambda: [Trial((3, 16, 3, False)), Trial((16, 32, 3, True)), Trial((8, 24, 1, True))],
-        "A bias is one number for each output channel; behind it BatchNorm would subtract it again.",
+        "A bias is one number for each output channel. Before a BatchNorm it is left out, which would subtract "
+        "it again.",
         PARAMETERS,
     ),
     "baseline.macs": Exercise(
@@ -189,7 +190,8 @@ EXERCISES = {
     "baseline.block": Exercise(
         residual_block,
         residual_trials,
-        "With both BatchNorms' gains at zero the block passes its input on; that is why very deep nets can be trained.",
+        "With the second BatchNorm at zero, a block passes a non-negative input on: leaving things as they "
+        "are is easy.",
         RESIDUAL_BLOCK,
         largest_gain=float("inf"),
     ),

@@ -115,11 +115,11 @@ SE_MODULE = (
         lambda x, w1, w2: x * (1 + _gate(x, w1, w2)),
     ),
     Mistake(
-        "Its Linear layers have biases; SE's have none (the paper's parameter counts say so). Use bias=False.",
+        "Its Linear layers have biases; SE's have none (the GAM paper's parameter counts say so). Use bias=False.",
         shapes=_with_biases,
     ),
     Mistake(
-        "The two layers stand in the wrong order: first C -> C / r, then C / r -> C.",
+        "The two layers are declared in the wrong order: first C -> C / r, then C / r -> C.",
         shapes=lambda shapes: shapes[::-1],
     ),
 )
