@@ -29,7 +29,7 @@ class CBAMChannelGate(nn.Module):
 class CBAMSpatialGate(nn.Module):
     """Ms = sigmoid(conv7x7([max; mean] over channels)): one number a pixel (equation 3).
 
-    The equation writes [mean; max]; the official code stacks [max, mean], as here. It also has a BatchNorm behind
+    The equation writes [mean; max]; the official code stacks [max, mean], as here. It also has a BatchNorm after
     the convolution that the paper does not mention.
     """
 

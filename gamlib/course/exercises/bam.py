@@ -80,7 +80,7 @@ EXERCISES = {
         (
             Mistake("The BatchNorm between the layers is missing.", lambda *a: _channel_logits(*a, norm=False)),
             Mistake("The ReLU is missing.", lambda *a: _channel_logits(*a, relu=lambda h: h)),
-            Mistake("The ReLU stands before the BatchNorm; it belongs behind it.", _relu_before_norm),
+            Mistake("The ReLU stands before the BatchNorm; it belongs after it.", _relu_before_norm),
             Mistake(
                 "You took each channel's largest value; BAM takes its mean.",
                 lambda *a: _channel_logits(*a, pool=lambda x: x.amax((2, 3))),

@@ -111,11 +111,11 @@ def _last_stride_only(layers):
 
 RECEPTIVE_FIELD = (
     Mistake(
-        "The strides are left out: behind a stride of 2, neighbours stand two input pixels apart.", _strides_ignored
+        "The strides are left out: after a stride of 2, neighbours stand two input pixels apart.", _strides_ignored
     ),
     Mistake("Kernels overlap: each adds its size less one, not its whole size.", _kernels_added),
     Mistake("A layer's own stride widens the steps of the layers after it, not its own kernel.", _stride_too_early),
-    Mistake("You went from the last layer to the first: a stride counts for the layers behind it.", _backwards),
+    Mistake("You went from the last layer to the first: a stride counts for the layers after it.", _backwards),
     Mistake(
         "Strides multiply: the step is the product of all strides so far, not the last one alone.", _last_stride_only
     ),
@@ -156,10 +156,10 @@ def _one_norm_for_both(x, w1, g1, b1, w2, g2, b2):
 
 RESIDUAL_BLOCK = (
     Mistake("The shortcut is missing: the block's input is never added.", _no_shortcut),
-    Mistake("The last ReLU stands before the addition; it belongs behind it.", _relu_before_add),
-    Mistake("The last ReLU, behind the addition, is missing.", _no_last_relu),
+    Mistake("The last ReLU stands before the addition; it belongs after it.", _relu_before_add),
+    Mistake("The last ReLU, after the addition, is missing.", _no_last_relu),
     Mistake("The ReLU between the two convolutions is missing.", _no_middle_relu),
-    Mistake("The first ReLU stands before its BatchNorm; it belongs behind it.", _relu_before_norm),
+    Mistake("The first ReLU stands before its BatchNorm; it belongs after it.", _relu_before_norm),
     Mistake("One BatchNorm is used twice; each convolution has its own.", _one_norm_for_both),
 )
 

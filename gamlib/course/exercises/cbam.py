@@ -150,7 +150,7 @@ EXERCISES = {
         "98 weights, whatever the number of channels: it sees positions, and cannot tell channels apart.",
         (
             Mistake("Mean and max are in the other order.", lambda *a: _spatial_gate(*a, describe=_swapped)),
-            Mistake("The BatchNorm behind the convolution is missing.", lambda *a: _spatial_gate(*a, norm=False)),
+            Mistake("The BatchNorm after the convolution is missing.", lambda *a: _spatial_gate(*a, norm=False)),
             Mistake(
                 "Your gate can leave [0, 1]: it looks as if the sigmoid is missing.",
                 lambda *a: _spatial_gate(*a, sigmoid=lambda z: z),
