@@ -114,8 +114,9 @@ class Run(Tester):
         # Gradients are averaged over the processes, but shares of a batch may differ: by an image, or by broken ones.
         batch_size = distributed.add_up(torch.full_like(loss.detach(), len(labels)))
         part = loss * (len(labels) * distributed.world_size() / batch_size)
-        # A bad step's loss stays bad, so that fp16's scaler leaves out what follows, too, until the host looks.
-        part = torch.where(self.bad, torch.nan, part)
+        # After a bad step the gradients stay bad, so that fp16's scaler leaves out what follows, too, until the host
+        # looks. (torch.where(bad, nan, part) would not do: its gradient is zero, and momentum would move the weights.)
+        part = part * torch.where(self.bad, torch.nan, 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(part).backward()
         self.update(loss.detach(), sums, interrupt.number is not None)
