@@ -76,24 +76,38 @@ def scale_places(x: Tensor, gate: Tensor) -> Tensor:
     return torch.einsum("nchw,nhw->nchw", x, gate)
 
 
+def se_gate(x: Tensor, gate: nn.Module) -> Tensor:
+    """SENet, equations 2 and 3: (N, C)."""
+    return sigmoid(linear(relu(linear(channel_means(x), gate.fc1)), gate.fc2))
+
+
 def se(x: Tensor, module: nn.Module) -> Tensor:
-    """SENet, equations 2 to 4."""
-    gate = module.channel_gate
-    z = channel_means(x)
-    s = sigmoid(linear(relu(linear(z, gate.fc1)), gate.fc2))
-    return scale_channels(x, s)
+    """SENet, equation 4."""
+    return scale_channels(x, se_gate(x, module.channel_gate))
+
+
+def bam_channel(x: Tensor, branch: nn.Module) -> Tensor:
+    """BAM, equation 3, its BatchNorm where the official code has it: (N, C)."""
+    return linear(relu(batch_norm(linear(channel_means(x), branch.fc1), branch.bn)), branch.fc2)
+
+
+def bam_spatial(x: Tensor, layers: nn.Sequential) -> Tensor:
+    """BAM, equation 4: (N, H, W)."""
+    x = relu(batch_norm(conv(x, layers[0]), layers[1]))
+    x = relu(batch_norm(conv(x, layers[3]), layers[4]))
+    x = relu(batch_norm(conv(x, layers[6]), layers[7]))
+    return conv(x, layers[9])[:, 0]
+
+
+def bam_combine(x: Tensor, mc: Tensor, ms: Tensor) -> Tensor:
+    """BAM, equation 1, and the official code's product of the two branches."""
+    m = sigmoid(torch.einsum("nc,nhw->nchw", mc, ms))
+    return x + torch.einsum("nchw,nchw->nchw", x, m)
 
 
 def bam(x: Tensor, module: nn.Module) -> Tensor:
-    """BAM, equations 1 to 4, but for the official code's product of the two branches."""
-    channel, spatial = module.gate.channel_branch, module.gate.spatial_branch.layers
-    mc = linear(relu(batch_norm(linear(channel_means(x), channel.fc1), channel.bn)), channel.fc2)
-    ms = relu(batch_norm(conv(x, spatial[0]), spatial[1]))
-    ms = relu(batch_norm(conv(ms, spatial[3]), spatial[4]))
-    ms = relu(batch_norm(conv(ms, spatial[6]), spatial[7]))
-    ms = conv(ms, spatial[9])[:, 0]
-    m = sigmoid(torch.einsum("nc,nhw->nchw", mc, ms))
-    return x + torch.einsum("nchw,nchw->nchw", x, m)
+    channel, spatial = module.gate.channel_branch, module.gate.spatial_branch
+    return bam_combine(x, bam_channel(x, channel), bam_spatial(x, spatial.layers))
 
 
 def pool_and_convolve(x: Tensor, gate: nn.Module) -> Tensor:
@@ -103,14 +117,19 @@ def pool_and_convolve(x: Tensor, gate: nn.Module) -> Tensor:
     return sigmoid(batch_norm(conv(torch.stack([peak, mean], dim=1), gate.conv), gate.bn))[:, 0]
 
 
-def cbam(x: Tensor, module: nn.Module) -> Tensor:
-    """CBAM, equations 1 to 3."""
-    first, _, second = module.channel_gate.mlp
+def cbam_channel(x: Tensor, gate: nn.Module) -> Tensor:
+    """CBAM, equation 2: (N, C)."""
+    first, _, second = gate.mlp
 
     def mlp(z: Tensor) -> Tensor:
         return linear(relu(linear(z, first)), second)
 
-    x = scale_channels(x, sigmoid(mlp(channel_means(x)) + mlp(channel_peaks(x))))
+    return sigmoid(mlp(channel_means(x)) + mlp(channel_peaks(x)))
+
+
+def cbam(x: Tensor, module: nn.Module) -> Tensor:
+    """CBAM, equations 1 and 3."""
+    x = scale_channels(x, cbam_channel(x, module.channel_gate))
     return scale_places(x, pool_and_convolve(x, module.spatial_gate))
 
 
@@ -133,25 +152,33 @@ def shuffle(x: Tensor, groups: int) -> Tensor:
     return out
 
 
+def gam_channel(x: Tensor, gate: nn.Module) -> Tensor:
+    """GAM, Mc of equation 1, the MLP pixel by pixel: (N, C, H, W)."""
+    first, _, second = gate.mlp
+    mc = torch.zeros_like(x)
+    for i in range(x.shape[2]):
+        for j in range(x.shape[3]):
+            mc[:, :, i, j] = sigmoid(linear(relu(linear(x[:, :, i, j], first)), second))
+    return mc
+
+
+def gam_spatial(x: Tensor, gate: nn.Module) -> Tensor:
+    """GAM, Ms of equation 2: (N, C, H, W)."""
+    hidden = relu(batch_norm(conv(x, gate.conv1), gate.bn))
+    if gate.shuffle == "between":
+        hidden = shuffle(hidden, gate.groups)
+    logits = conv(hidden, gate.conv2)
+    if gate.shuffle == "after":
+        logits = shuffle(logits, gate.groups)
+    return sigmoid(logits)
+
+
 def gam(x: Tensor, module: nn.Module) -> Tensor:
-    """GAM, equations 1 and 2, the MLP pixel by pixel."""
-    n, c, h, w = x.shape
+    """GAM, equations 1 and 2."""
     if module.channel_gate is not None:
-        first, _, second = module.channel_gate.mlp
-        mc = x.new_zeros(n, c, h, w)
-        for i in range(h):
-            for j in range(w):
-                mc[:, :, i, j] = sigmoid(linear(relu(linear(x[:, :, i, j], first)), second))
-        x = torch.einsum("nchw,nchw->nchw", x, mc)
+        x = torch.einsum("nchw,nchw->nchw", x, gam_channel(x, module.channel_gate))
     if module.spatial_gate is not None:
-        gate = module.spatial_gate
-        hidden = relu(batch_norm(conv(x, gate.conv1), gate.bn))
-        if gate.shuffle == "between":
-            hidden = shuffle(hidden, gate.groups)
-        logits = conv(hidden, gate.conv2)
-        if gate.shuffle == "after":
-            logits = shuffle(logits, gate.groups)
-        x = torch.einsum("nchw,nchw->nchw", x, sigmoid(logits))
+        x = torch.einsum("nchw,nchw->nchw", x, gam_spatial(x, module.spatial_gate))
     return x
 
 

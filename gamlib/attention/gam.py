@@ -38,7 +38,7 @@ class GAMChannelGate(nn.Module):
 class GAMSpatialGate(nn.Module):
     """Ms: two 7x7 convolutions through C // r channels, nothing pooled: a window of 13 x 13 (Figure 3).
 
-    The code that circulates puts biases on both convolutions and a BatchNorm behind the second; the parameter
+    The code that circulates puts biases on both convolutions and a BatchNorm after the second; the parameter
     counts of the paper have room for neither.
     """
 

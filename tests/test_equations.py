@@ -1,0 +1,210 @@
+"""Each equation of the notebooks is tied by an id to the statement that implements it; both are checked here.
+
+In a notebook, `<!-- equation: se.gate -->` stands under an equation, and `# equation: se.gate` at the end of the first
+line of a statement in a later cell. That very statement is executed here, with inputs of the test's choice, and what it
+gives (a function: what it returns) must equal the slow, literal version in reference.py. So must gamlib's own.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import reference
+import torch
+from torch import Tensor, nn
+
+from gamlib import BAM, CBAM, SE
+from gamlib.models.resnet import resnet20
+
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+MARK = re.compile(r"#.*\bequation: ([\w.]+)$")
+
+
+def cells(path: Path) -> list[tuple[str, str]]:
+    """Kind and text of each cell."""
+    return [(c["cell_type"], "".join(c["source"])) for c in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+
+
+def statements(path: Path) -> list[tuple[int, ast.stmt, str]]:
+    """All statements of a notebook's code: index of the cell, statement, first line."""
+    found = []
+    for index, (kind, text) in enumerate(cells(path)):
+        if kind == "code" and "%pip" not in text:
+            found += [(index, node, text.splitlines()[node.lineno - 1]) for node in ast.parse(text).body]
+    return found
+
+
+def run(node: ast.stmt, namespace: dict) -> None:
+    exec(compile(ast.Module([node], []), "notebook", "exec"), namespace)
+
+
+def tied(path: Path) -> dict[str, tuple[int, ast.stmt]]:
+    """The statements that have an id: its cell's index, and the statement."""
+    marked = [(MARK.search(line), index, node) for index, node, line in statements(path)]
+    return {mark.group(1): (index, node) for mark, index, node in marked if mark}
+
+
+def line_of(path: Path, equation: str) -> Callable:
+    """The tied statement as a function of what stands in it."""
+    namespace = {}
+    for _, node, _ in statements(path):
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef):
+            run(node, namespace)
+    _, node = tied(path)[equation]
+
+    def call(**inputs: object) -> object:
+        if isinstance(node, ast.FunctionDef):
+            return namespace[node.name](**inputs)
+        inside = namespace | inputs
+        run(node, inside)
+        return inside[node.targets[0].id]
+
+    return call
+
+
+def drawn(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64) + 0.3
+
+
+def with_random_weights(module: nn.Module) -> nn.Module:
+    """In training, as notebooks run it: BatchNorm over the batch."""
+    module = module.double()
+    with torch.no_grad():
+        for p in module.parameters():
+            p.copy_(drawn(*p.shape) / 3)
+    return module
+
+
+def linear_weights(first: nn.Linear, second: nn.Linear) -> dict[str, Tensor]:
+    return {"w1": first.weight, "b1": first.bias, "w2": second.weight, "b2": second.bias}
+
+
+def expand(gate: Tensor) -> Tensor:
+    """(N, C) as (N, C, 1, 1)."""
+    return gate[:, :, None, None]
+
+
+# Each: the notebook's statement -> (what it gives, what gamlib gives, what the literal version gives).
+
+
+def scale(line):
+    x, gate = drawn(2, 3, 4, 5), drawn(2, 3, 1, 1)
+    return line(tiny=x, gate=gate), x * gate, reference.scale_channels(x, gate[:, :, 0, 0])
+
+
+def residual_block(line):
+    block = with_random_weights(resnet20(10).layer1[0])
+    x = drawn(2, 16, 5, 6)
+    names = ("w1", "g1", "b1", "w2", "g2", "b2")
+    weights = (block.conv1.weight, block.bn1.weight, block.bn1.bias, block.conv2.weight, block.bn2.weight)
+    literal = reference.relu(reference.batch_norm(reference.conv(x, block.conv1), block.bn1))
+    literal = reference.relu(x + reference.batch_norm(reference.conv(literal, block.conv2), block.bn2))
+    return line(x=x, **dict(zip(names, (*weights, block.bn2.bias), strict=True))), block(x), literal
+
+
+def se_squeeze(line):
+    x = drawn(2, 3, 4, 5)
+    return line(x=x), SE(3, reduction=1).channel_gate.squeeze(x)[:, :, 0, 0], reference.channel_means(x)
+
+
+def se_gate(line):
+    x, gate = drawn(2, 8, 4, 5), with_random_weights(SE(8, reduction=4)).channel_gate
+    z = reference.channel_means(x)
+    ours = line(z=z, w1=gate.fc1.weight, w2=gate.fc2.weight)
+    return ours, gate(x)[:, :, 0, 0], reference.se_gate(x, gate)
+
+
+def se_scale(line):
+    x, module = drawn(2, 8, 4, 5), with_random_weights(SE(8, reduction=4))
+    return line(x=x, gate=reference.se_gate(x, module.channel_gate)), module(x), reference.se(x, module)
+
+
+def bam_channel(line):
+    x, branch = drawn(3, 8, 4, 5), with_random_weights(BAM(8, reduction=4)).gate.channel_branch
+    weights = linear_weights(branch.fc1, branch.fc2) | {"gain": branch.bn.weight, "shift": branch.bn.bias}
+    return line(x=x, **weights), branch(x), expand(reference.bam_channel(x, branch))
+
+
+def bam_spatial(line):
+    x, branch = drawn(2, 8, 11, 12), with_random_weights(BAM(8, reduction=4)).gate.spatial_branch
+    layers = line(channels=8, hidden=2).double()
+    layers.load_state_dict(branch.layers.state_dict())
+    return layers(x), branch(x), reference.bam_spatial(x, branch.layers)[:, None]
+
+
+def bam_combine(line):
+    x, module = drawn(2, 8, 4, 5), with_random_weights(BAM(8, reduction=4))
+    channel, spatial = module.gate.channel_branch(x), module.gate.spatial_branch(x)
+    return line(x=x, channel=channel, spatial=spatial), module(x), reference.bam(x, module)
+
+
+def cbam_weights(module: CBAM) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    first, _, second = module.channel_gate.mlp
+    gate = module.spatial_gate
+    return linear_weights(first, second), {"weight": gate.conv.weight, "gain": gate.bn.weight, "shift": gate.bn.bias}
+
+
+def cbam_channel(line):
+    x, module = drawn(2, 8, 4, 5), with_random_weights(CBAM(8, reduction=4))
+    literal = expand(reference.cbam_channel(x, module.channel_gate))
+    return line(x=x, **cbam_weights(module)[0]), module.channel_gate(x), literal
+
+
+def cbam_spatial(line):
+    x, module = drawn(2, 8, 9, 10), with_random_weights(CBAM(8, reduction=4))
+    literal = reference.pool_and_convolve(x, module.spatial_gate)[:, None]
+    return line(x=x, **cbam_weights(module)[1]), module.spatial_gate(x), literal
+
+
+def cbam_module(line):
+    x, module = drawn(2, 8, 9, 10), with_random_weights(CBAM(8, reduction=4))
+    channel, spatial = cbam_weights(module)
+    return line(x=x, **channel, **spatial), module(x), reference.cbam(x, module)
+
+
+EQUATIONS = {
+    "attention.scale": scale,
+    "baseline.block": residual_block,
+    "se.squeeze": se_squeeze,
+    "se.gate": se_gate,
+    "se.scale": se_scale,
+    "bam.channel": bam_channel,
+    "bam.spatial": bam_spatial,
+    "bam.combine": bam_combine,
+    "cbam.channel": cbam_channel,
+    "cbam.spatial": cbam_spatial,
+    "cbam.module": cbam_module,
+}
+PLACES = {equation: path for path in NOTEBOOKS for equation in tied(path)}
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_the_statement_computes_the_equation(equation):
+    torch.manual_seed(0)
+    notebooks, gamlibs, literal = EQUATIONS[equation](line_of(PLACES[equation], equation))
+    assert torch.allclose(notebooks, literal, rtol=0, atol=1e-12)
+    assert torch.allclose(gamlibs, literal, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_equation_has_an_id_and_every_id_a_statement_after_it(path):
+    stated = {}
+    for index, (kind, text) in enumerate(cells(path)):
+        if kind == "markdown":
+            stated |= dict.fromkeys(re.findall(r"<!-- equation: ([\w.]+) -->", text), index)
+            for after in text.split("$$")[2::2]:
+                assert after.startswith("\n<!-- equation: "), "an equation that no test knows"
+    statements_of = tied(path)
+    marks = [m.group(1) for _, text in cells(path) for line in text.splitlines() if (m := MARK.search(line))]
+    assert sorted(marks) == sorted(statements_of), "a mark that stands at no statement's first line, or twice"
+    assert stated.keys() == statements_of.keys()
+    assert all(stated[equation] < statements_of[equation][0] for equation in stated)
+    assert stated.keys() <= EQUATIONS.keys()
+
+
+def test_every_tested_equation_stands_in_one_notebook():
+    assert sorted(equation for path in NOTEBOOKS for equation in tied(path)) == sorted(EQUATIONS)
