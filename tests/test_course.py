@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gamlib import SE
+from gamlib import GAM, SE, create_model
 from gamlib.course import check
 from gamlib.course.checks import answer
 from gamlib.course.exercises import EXERCISES
@@ -23,7 +23,7 @@ BY_SHAPES = [
     pytest.param(name, mistake, id=f"{name}-{i}")
     for name, exercise in EXERCISES.items()
     for i, mistake in enumerate(exercise.mistakes)
-    if mistake.function is None
+    if mistake.shapes is not None
 ]
 
 
@@ -96,9 +96,202 @@ def in_place(x, w1, w2):
     return by_convolution(x, w1, w2)
 
 
-@pytest.mark.parametrize("solution", [channels_last, by_convolution, by_a_loop, in_place])
-def test_other_ways_to_write_it_are_right(solution):
-    assert answer(EXERCISES["se.gate"], solution).startswith("right.")
+def normalised(x, gain, shift):
+    """BatchNorm over everything but dimension 1, by hand."""
+    dims = [d for d in range(x.ndim) if d != 1]
+    var, mean = torch.var_mean(x.double(), dims, correction=0, keepdim=True)
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    return (((x - mean) / (var + 1e-5).sqrt()) * gain.view(shape) + shift.view(shape)).to(x.dtype)
+
+
+def block_by_layers(x, w1, g1, b1, w2, g2, b2):
+    c = x.shape[1]
+    layers = nn.Sequential(
+        nn.Conv2d(c, c, 3, 1, 1, bias=False), nn.BatchNorm2d(c), nn.ReLU(), nn.Conv2d(c, c, 3, 1, 1), nn.BatchNorm2d(c)
+    )
+    with torch.no_grad():
+        layers[3].bias.zero_()
+        for p, w in zip(
+            [p for p in layers.parameters() if p is not layers[3].bias], (w1, g1, b1, w2, g2, b2), strict=True
+        ):
+            p.copy_(w)
+    return (layers(x) + x).clamp_min(0)
+
+
+def channel_branch_by_hand(x, w1, b1, gain, shift, w2, b2):
+    z = x.flatten(2).mean(2)
+    hidden = normalised(torch.einsum("nc,dc->nd", z, w1) + b1, gain, shift)
+    return torch.addmm(b2, torch.maximum(hidden, torch.zeros(())), w2.T).reshape(*z.shape, 1, 1)
+
+
+def cbam_channel_stacked(x, w1, b1, w2, b2):
+    """Both descriptors as one batch of twice the size, 1x1 convolutions for the layers."""
+    both = torch.cat([F.adaptive_max_pool2d(x, 1), F.adaptive_avg_pool2d(x, 1)])
+    out = F.conv2d(F.conv2d(both, w1[:, :, None, None], b1).relu(), w2[:, :, None, None], b2)
+    return out.view(2, len(x), -1, 1, 1).sum(0).sigmoid()
+
+
+def cbam_spatial_unfolded(x, weight, gain, shift):
+    n, _, h, w = x.shape
+    pooled = torch.cat((torch.max(x, 1, keepdim=True).values, torch.mean(x, dim=1, keepdim=True)), 1)
+    windows = F.unfold(pooled, 7, padding=3)  # (N, 2 * 49, H * W)
+    return normalised((weight.view(1, -1) @ windows).view(n, 1, h, w), gain, shift).sigmoid()
+
+
+def cbam_in_place(x, w1, b1, w2, b2, weight, gain, shift):
+    x *= cbam_channel_stacked(x, w1, b1, w2, b2)
+    return torch.mul(cbam_spatial_unfolded(x, weight, gain, shift), x)
+
+
+def receptive_field_from_the_end(layers):
+    size = 1
+    for kernel_size, stride in layers[::-1]:
+        size = size * stride + kernel_size - stride
+    return size
+
+
+def tam_as_in_the_paper(x, *weights):
+    """Three copies, each rotated, scaled and rotated back, and their mean."""
+    total = torch.zeros_like(x)
+    for (a, b), w in zip(((1, 2), (1, 3), (0, 0)), (weights[:3], weights[3:6], weights[6:]), strict=True):
+        copy = x.transpose(a, b).contiguous()
+        total += (copy * cbam_spatial_unfolded(copy, *w)).transpose(a, b) / 3
+    return total
+
+
+def cross_entropies_by_hand(logits, attention_logits, labels):
+    both = torch.stack([logits, attention_logits]).log_softmax(2)
+    return -both[:, torch.arange(len(labels)), labels].mean(1).sum()
+
+
+def gam_channel_by_convolution(x, w1, b1, w2, b2):
+    hidden = F.conv2d(x.contiguous(memory_format=torch.channels_last), w1[:, :, None, None], b1)
+    return F.conv2d(hidden.clamp(min=0), w2[:, :, None, None], b2).sigmoid()
+
+
+def gam_channel_flattened(x, w1, b1, w2, b2):
+    """The circulating code's way, with a view, and the sigmoid."""
+    n, c, h, w = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(n, -1, c)
+    return F.linear(F.linear(rows, w1, b1).relu(), w2, b2).view(n, h, w, c).permute(0, 3, 1, 2).sigmoid()
+
+
+def sees_by_trying(gate, x, row, column):
+    """No gradient: change each pixel, and look."""
+    before, seen = gate(x)[0, :, row, column], torch.zeros(x.shape[2:])
+    for i in range(x.shape[2]):
+        for j in range(x.shape[3]):
+            changed = x.clone()
+            changed[0, :, i, j] += 7
+            seen[i, j] = bool((gate(changed)[0, :, row, column] != before).any())
+    return seen
+
+
+def unfolded(x, weight):
+    n, _, h, w = x.shape
+    return (weight.flatten(1) @ F.unfold(x, 7, padding=3)).view(n, -1, h, w)
+
+
+def gam_spatial_unfolded(x, w1, gain, shift, w2):
+    return unfolded(normalised(unfolded(x, w1), gain, shift).relu(), w2).sigmoid()
+
+
+def gam_in_place(x, w1, b1, w2, b2, k1, gain, shift, k2):
+    x *= gam_channel_flattened(x, w1, b1, w2, b2)
+    x *= gam_spatial_unfolded(x, k1, gain, shift, k2)
+    return x
+
+
+def shuffle_by_index(x, groups):
+    order = [a * (x.shape[1] // groups) + b for b in range(x.shape[1] // groups) for a in range(groups)]
+    return x[:, order]
+
+
+def smallest_by_search(reduction, groups):
+    """Deal out the hidden channels, and look whether each group holds one of every group."""
+    for share in range(1, 100):
+        hands = [[p % groups for p in range(b * share, (b + 1) * share)] for b in range(groups)]
+        if all(len(set(hand)) == groups for hand in hands):
+            return share * groups * reduction
+    return None
+
+
+def block_of_gamlib(x, attention, w1, g1, b1, w2, g2, b2):
+    block = create_model("resnet20", lambda channels: Called(attention), width=x.shape[1]).layer1[0]
+    with torch.no_grad():
+        for p, w in zip(block.parameters(), (w1, g1, b1, w2, g2, b2), strict=True):
+            p.copy_(w)
+    return block(x)
+
+
+class Called(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def parameters_of_layers(channels, reduction, linear_biases, conv_biases, second_norm):
+    h = channels // reduction
+    layers = [nn.Linear(channels, h, bias=linear_biases), nn.Linear(h, channels, bias=linear_biases), nn.BatchNorm2d(h)]
+    layers += [nn.Conv2d(channels, h, 7, bias=conv_biases), nn.Conv2d(h, channels, 7, bias=conv_biases)]
+    layers += [nn.BatchNorm2d(channels)] if second_norm else []
+    return sum(p.numel() for layer in layers for p in layer.parameters())
+
+
+OTHER_WAYS = [
+    ("baseline.parameters", lambda i, o, k, b: sum(p.numel() for p in nn.Conv2d(i, o, k, bias=b).parameters())),
+    ("baseline.macs", lambda i, o, k, h, w: float(h * w) * o * i * k * k),
+    ("baseline.receptive_field", receptive_field_from_the_end),
+    ("baseline.block", block_by_layers),
+    ("se.squeeze", lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1)),
+    ("se.squeeze", lambda x: torch.einsum("nchw->nc", x.double()) / x[0, 0].numel()),
+    ("se.gate", channels_last),
+    ("se.gate", by_convolution),
+    ("se.gate", by_a_loop),
+    ("se.gate", in_place),
+    ("se.module", lambda x, w1, w2: torch.einsum("nchw,nc->nchw", x, by_a_loop(x, w1, w2)[:, :, 0, 0])),
+    ("bam.reach", lambda layers: receptive_field_from_the_end([(d * (k - 1) + 1, 1) for k, d in layers])),
+    ("bam.channel", channel_branch_by_hand),
+    ("bam.combine", lambda x, c, s: torch.addcmul(x, x, torch.einsum("ncij,nkhw->nchw", c, s).sigmoid())),
+    ("cbam.descriptor", lambda x: torch.cat([x.max(1, keepdim=True)[0], x.sum(1, keepdim=True) / x.shape[1]], 1)),
+    ("cbam.channel", cbam_channel_stacked),
+    ("cbam.spatial", cbam_spatial_unfolded),
+    ("cbam.module", cbam_in_place),
+    ("tam.rotate", lambda x: torch.stack([x[:, :, row] for row in range(x.shape[2])], 1)),
+    ("tam.module", tam_as_in_the_paper),
+    ("abn.map", lambda a, w, g, s: normalised(F.conv2d(F.pad(a, (1,) * 4), w), g, s).sigmoid()),
+    ("abn.loss", cross_entropies_by_hand),
+    ("gam.channel_parameters", lambda c, r: sum(p.numel() for p in GAM(c, reduction=r, spatial=False).parameters())),
+    ("gam.channel_macs", lambda c, r, h, w: c * h * w * (c // r) * 2.0),
+    ("gam.channel", gam_channel_by_convolution),
+    ("gam.channel", gam_channel_flattened),
+    ("gam.sees", sees_by_trying),
+    (
+        "gam.spatial_parameters",
+        lambda c, r, g: sum(p.numel() for p in GAM(c, reduction=r, groups=g, channel=False).parameters()),
+    ),
+    ("gam.spatial", gam_spatial_unfolded),
+    ("gam.shuffle", shuffle_by_index),
+    ("gam.shuffle", F.channel_shuffle),
+    ("gam.smallest_width", smallest_by_search),
+    ("gam.module", gam_in_place),
+    ("gam.block", block_of_gamlib),
+    ("gam.parameters", parameters_of_layers),
+    ("gam.fits", lambda count, printed: round(count / 1e6, len(printed.partition(".")[2])) == float(printed)),
+]
+
+
+@pytest.mark.parametrize(("name", "solution"), OTHER_WAYS)
+def test_other_ways_to_write_it_are_right(name, solution):
+    for seed in range(5):
+        assert answer(EXERCISES[name], solution, seed).startswith("right.")
+
+
+def test_every_exercise_is_tried_in_another_way():
+    assert {name for name, _ in OTHER_WAYS} == EXERCISES.keys()
 
 
 class WithConvolutions(nn.Module):
@@ -177,7 +370,18 @@ def test_modules_with_a_mistake_in_them():
         def forward(self, x):
             return x * self.up(torch.relu(self.down(x.mean((2, 3), keepdim=True)))) * 50
 
+    class BlockInAnotherOrder(nn.Module):
+        def __init__(self, channels):
+            super().__init__()
+            self.convs = nn.ModuleList([nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2)])
+            self.norms = nn.ModuleList([nn.BatchNorm2d(channels) for _ in range(2)])
+
+        def forward(self, x):
+            out = self.norms[0](self.convs[0](x)).relu()
+            return (x + self.norms[1](self.convs[1](out))).relu()
+
     exercise = EXERCISES["se.module"]
+    assert "the right ones, in another order" in answer(EXERCISES["baseline.block"], BlockInAnotherOrder)
     assert "the sigmoid is missing" in answer(exercise, NoSigmoid)
     assert "have biases" in answer(exercise, Biases)
     assert "perhaps right: its parameters have the shapes [[8, 8], [8, 8]]" in answer(exercise, Wide)
@@ -192,7 +396,21 @@ def test_an_exception_is_shown_as_the_readers_own_with_its_line():
     told = answer(EXERCISES["se.gate"], mine)
     assert re.match("your code raised RuntimeError: .*mat1 and mat2 shapes cannot be multiplied", told)
     assert "return torch.sigmoid(z @ w2.T)" in told
-    assert len(told.splitlines()) == 2
+    assert told.splitlines()[2:] == ["  A layer's weight is (out, in): x @ w.T, or F.linear(x, w)."]
+
+
+@pytest.mark.parametrize(
+    ("name", "solution", "advice"),
+    [
+        ("cbam.descriptor", lambda x: torch.stack([x.max(1), x.mean(1)], 1), "x.amax(dim) returns the values alone"),
+        ("se.module", lambda x, w1, w2: x * (x.mean((2, 3)) @ w1.T @ w2.T), "makes (N, C) into (N, C, 1, 1)"),
+        ("cbam.spatial", lambda x, w, *_: F.conv2d(x[:, :2], w), "lacks its padding"),
+    ],
+)
+def test_an_exception_that_many_meet_is_explained(name, solution, advice):
+    told = answer(EXERCISES[name], solution)
+    assert told.startswith("your code raised ")
+    assert advice in told
 
 
 def test_an_unknown_mistake_is_told_by_shape_or_by_its_largest_difference():

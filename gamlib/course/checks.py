@@ -121,7 +121,8 @@ def same(a: object, b: object) -> bool:
     if not isinstance(a, Tensor) or a.shape != b.shape:
         return False
     rounding = max((torch.finfo(t.dtype).eps for t in (a, b) if t.is_floating_point()), default=0.0)
-    return torch.allclose(a.double(), b.double(), rtol=0, atol=16 * rounding * max(1.0, b.abs().max().item()))
+    a, b = a.double(), b.double()
+    return torch.allclose(a, b, rtol=0, atol=16 * rounding * max(1.0, b.abs().max().item()))
 
 
 def judge_by_parameters(exercise: Exercise, trial: Trial, other: OtherParameters) -> str:
@@ -131,6 +132,11 @@ def judge_by_parameters(exercise: Exercise, trial: Trial, other: OtherParameters
     for mistake in exercise.mistakes:
         if mistake.shapes is not None and shapes == mistake.shapes(expected):
             return f"not yet. {mistake.message}"
+    if sorted(shapes) == sorted(expected):
+        return (
+            f"not yet. Its parameters are the right ones, in another order: {shapes}. They are filled in the order of "
+            f"declaration, so declare the layers in this one: {expected} (ones left out)."
+        )
     told = f"its parameters have the shapes {shapes}, the reference's {expected} (ones left out), so it was judged"
     (x, *_), output = trial.inputs, other.output
     if output is None or output is Ellipsis:
@@ -150,6 +156,15 @@ def describe(value: object) -> str:
     return str(tuple(value.shape)) if isinstance(value, Tensor) else f"{type(value).__name__} {value!r:.60}"
 
 
+# What PyTorch's words mean in an exercise: (a part of the message, what to do).
+ADVICE = (
+    ("mat1 and mat2 shapes cannot be multiplied", "A layer's weight is (out, in): x @ w.T, or F.linear(x, w)."),
+    ("torch.return_types.max", "x.max(dim) returns values and places; x.amax(dim) returns the values alone."),
+    ("must match the size of tensor", "Shapes meet from the right; [:, :, None, None] makes (N, C) into (N, C, 1, 1)."),
+    ("Kernel size can't be greater than actual input size", "The convolution lacks its padding, so the map shrinks."),
+)
+
+
 def describe_error(error: Exception) -> str:
     """The reader's own line, and what went wrong in it, without the frames of libraries."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(PACKAGES)]
@@ -158,7 +173,8 @@ def describe_error(error: Exception) -> str:
         if frames
         else ""
     )
-    return f"your code raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{where}"
+    advice = "".join(f"\n  {meaning}" for words, meaning in ADVICE if words in str(error))
+    return f"your code raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{where}{advice}"
 
 
 def describe_difference(got: Sequence[object], expected: Sequence[object]) -> str:
@@ -173,5 +189,10 @@ def describe_difference(got: Sequence[object], expected: Sequence[object]) -> st
     share = (difference > 1e-5).double().mean().item()
     return (
         f"not yet: the shape {tuple(wanted.shape)} is right, and {share:.0%} of the values are wrong. The largest "
-        f"difference is at {list(place)}: expected {wanted[place].item():.4f}, got {ours[place].item():.4f}."
+        f"difference is at {list(place)}: expected {describe_value(wanted[place])}, got {describe_value(ours[place])}."
     )
+
+
+def describe_value(value: Tensor) -> str:
+    """One number, or True or False."""
+    return f"{value.item():.4f}" if value.is_floating_point() else str(value.item())

@@ -5,6 +5,16 @@ function that makes it. Tests prove that each is refused, gets its own message, 
 another's mistake or for a right solution. CONTRIBUTING.md says how to add an exercise.
 """
 
-from gamlib.course.exercises import bam, baseline, cbam, se
+from gamlib.course.exercises import (
+    bam,
+    baseline,
+    cbam,
+    gam_channel,
+    gam_numbers,
+    gam_spatial,
+    se,
+    triplet_and_branch,
+)
 
-EXERCISES = baseline.EXERCISES | se.EXERCISES | bam.EXERCISES | cbam.EXERCISES
+NOTEBOOKS = (baseline, se, bam, cbam, triplet_and_branch, gam_channel, gam_spatial, gam_numbers)
+EXERCISES = {name: exercise for notebook in NOTEBOOKS for name, exercise in notebook.EXERCISES.items()}

@@ -13,6 +13,11 @@ def drawn(*shape: int) -> Tensor:
     return centred(*shape) + 0.3
 
 
+def drawn_labels(n: int, classes: int) -> Tensor:
+    """Random classes."""
+    return torch.randint(classes, (n,), generator=GENERATOR)
+
+
 def centred(*shape: int) -> Tensor:
     """Random numbers around zero."""
     return torch.randn(shape, generator=GENERATOR)

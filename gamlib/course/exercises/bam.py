@@ -1,5 +1,7 @@
 """Notebook 03, BAM (Park, Woo, Lee, Kweon: "BAM: Bottleneck Attention Module", BMVC 2018)."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -48,6 +50,18 @@ def _relu_before_norm(x, w1, b1, gain, shift, w2, b2):
     return F.linear(hidden, w2, b2)[:, :, None, None]
 
 
+def _dilations_compounded(layers):
+    size, step = 1, 1
+    for k, d in layers:
+        step *= d
+        size += (k - 1) * step
+    return size
+
+
+def _spans_multiplied(layers):
+    return math.prod((k - 1) * d + 1 for k, d in layers)
+
+
 EXERCISES = {
     "bam.reach": Exercise(
         reach,
@@ -66,6 +80,15 @@ EXERCISES = {
                 "That is the reach to one side; count both sides, and the pixel itself.",
                 lambda layers: sum((k - 1) * d for k, d in layers) // 2,
             ),
+            Mistake(
+                "A kernel's dilation widens that kernel alone; only a stride would widen the layers after it.",
+                _dilations_compounded,
+            ),
+            Mistake(
+                "Each layer adds (k - 1) x dilation to the reach, not k x dilation.",
+                lambda layers: 1 + sum(k * d for k, d in layers),
+            ),
+            Mistake("Layers add to the reach; they do not multiply it.", _spans_multiplied),
             Mistake("The pixel itself is left out: add 1.", lambda layers: sum((k - 1) * d for k, d in layers)),
             Mistake(
                 "You added the layers' spans; they overlap in a pixel, so each after the first adds one less.",
@@ -110,6 +133,9 @@ EXERCISES = {
             Mistake(
                 "Each branch has a sigmoid of its own; BAM multiplies the logits and takes one sigmoid of the product.",
                 lambda x, c, s: x * (1 + torch.sigmoid(c) * torch.sigmoid(s)),
+            ),
+            Mistake(
+                "That is 1 + gate, by which x is scaled; multiply x with it.", lambda x, c, s: 1 + torch.sigmoid(c * s)
             ),
             Mistake("The gate is added to x; it should scale it.", lambda x, c, s: x + torch.sigmoid(c * s)),
             Mistake("That is the gate; asked is the map, scaled with 1 + gate.", lambda x, c, s: torch.sigmoid(c * s)),

@@ -50,6 +50,7 @@ PARAMETERS = (
         "You counted one kernel; there is one for each output channel.", lambda i, o, k, b: i * k * k + (o if b else 0)
     ),
     Mistake("A kernel is k x k: k stands squared in the count.", lambda i, o, k, b: o * i * k + (o if b else 0)),
+    Mistake("A kernel has k x k numbers, not k times 2.", lambda i, o, k, b: o * i * k * 2 + (o if b else 0)),
     Mistake("The bias is left out; it is one number for each output channel.", lambda i, o, k, b: o * i * k * k),
     Mistake(
         "A bias belongs to an output channel; you counted one for each input channel.",
@@ -74,6 +75,11 @@ MACS = (
         lambda i, o, k, h, w: o * k * k * h * w,
     ),
     Mistake("A kernel is k x k: k stands squared in the count.", lambda i, o, k, h, w: o * i * k * h * w),
+    Mistake(
+        "Height and width are the output's already: nothing is lost at the border any more.",
+        lambda i, o, k, h, w: o * i * k * k * (h - k + 1) * (w - k + 1),
+    ),
+    Mistake("The output channels are left out.", lambda i, o, k, h, w: i * k * k * h * w),
 )
 
 
@@ -167,8 +173,7 @@ EXERCISES = {
     "baseline.parameters": Exercise(
         conv_parameters,
         lambda: [Trial((3, 16, 3, False)), Trial((16, 32, 3, True)), Trial((8, 24, 1, True))],
-        "A bias is one number for each output channel. Before a BatchNorm it is left out, which would subtract "
-        "it again.",
+        "A bias is one number for each output channel. Our network leaves it out; the layer after it brings its own.",
         PARAMETERS,
     ),
     "baseline.macs": Exercise(

@@ -65,6 +65,11 @@ def _one_pass(x, w1, b1, w2, b2):
     return torch.sigmoid(F.linear(F.relu(F.linear(both, w1, b1)), w2, b2))[:, :, None, None]
 
 
+def _joined_inside(x, w1, b1, w2, b2):
+    hidden = F.relu(F.linear(x.mean((2, 3)), w1, b1)) + F.relu(F.linear(x.amax((2, 3)), w1, b1))
+    return torch.sigmoid(F.linear(hidden, w2, b2))[:, :, None, None]
+
+
 def _two_sigmoids(x, w1, b1, w2, b2):
     return _channel_gate(x, w1, b1, w2, b2, ("mean",)) + _channel_gate(x, w1, b1, w2, b2, ("max",))
 
@@ -132,6 +137,11 @@ EXERCISES = {
             Mistake("Only the mean goes through the MLP: that is SE's gate.", lambda *a: _channel_gate(*a, ("mean",))),
             Mistake("Only the max goes through the MLP.", lambda *a: _channel_gate(*a, ("max",))),
             Mistake("You added mean and max before the MLP; each goes through it, then they are added.", _one_pass),
+            Mistake(
+                "You added the two after the ReLU, inside the MLP, so the last bias counts once. Each goes through the "
+                "whole MLP, then they are added.",
+                _joined_inside,
+            ),
             Mistake("Each has a sigmoid of its own; CBAM adds the logits and takes one sigmoid.", _two_sigmoids),
             Mistake(
                 "You averaged the two logits; CBAM adds them.",

@@ -46,6 +46,11 @@ SQUEEZE = (
         "The two ones are still there: the shape should be (N, C). Leave out keepdim, or flatten it.",
         lambda x: x.mean((2, 3), keepdim=True),
     ),
+    Mistake(
+        "You averaged over channels and rows. Dimensions count from 0: 0 is the image, 1 the channel, 2 the row, 3 the "
+        "column.",
+        lambda x: x.mean((1, 2)),
+    ),
     Mistake("You averaged along one side alone, and then took the first value.", lambda x: x.mean(3)[:, :, 0]),
 )
 

@@ -1,0 +1,234 @@
+"""Notebook 05: triplet attention (Misra et al., "Rotate to Attend", WACV 2021) and the attention branch network (Fukui
+et al., CVPR 2019)."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gamlib.course.exercise import Exercise, Mistake, Trial
+from gamlib.course.exercises._draw import SHAPES, centred, drawn, drawn_labels
+
+
+def rotate(x: Tensor) -> Tensor:
+    """Height and channels change places: (N, C, H, W) -> (N, H, C, W)."""
+    return x.transpose(1, 2)
+
+
+def plane_gate(x: Tensor, weight: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    """Z-pool, convolution, BatchNorm, sigmoid: (N, D, A, B) -> (N, 1, A, B)."""
+    return _plane_gate(x, weight, gain, shift)
+
+
+def tam(x: Tensor, *weights: Tensor) -> Tensor:
+    """The mean of three scaled copies (equation 2), in the official code's orientation of each plane."""
+    return _tam(x, *weights)
+
+
+def attention_map(a: Tensor, weight: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    """M = sigmoid(BatchNorm(conv3x3(a))): (N, K, H, W) -> (N, 1, H, W)."""
+    return _map(a, weight, gain, shift)
+
+
+def loss(logits: Tensor, attention_logits: Tensor, labels: Tensor) -> Tensor:
+    """Both classifiers' cross-entropies, 1 : 1."""
+    return F.cross_entropy(logits, labels) + F.cross_entropy(attention_logits, labels)
+
+
+def tam_trials() -> list[Trial]:
+    """Three planes, each with its convolution and BatchNorm."""
+    return [
+        Trial(
+            (drawn(*shape),),
+            tuple(w for _ in range(3) for w in (drawn(1, 2, 7, 7), drawn(1), drawn(1))),
+            {"channels": shape[1]},
+        )
+        for shape in SHAPES
+    ]
+
+
+def map_trials() -> list[Trial]:
+    """Class maps are what a ReLU lets through."""
+    return [
+        Trial((drawn(*shape).relu(),), (centred(1, shape[1], 3, 3), drawn(1), drawn(1)), {"num_classes": shape[1]})
+        for shape in SHAPES
+    ]
+
+
+def loss_trials() -> list[Trial]:
+    """Logits of a size at which a softmax too many shows."""
+    return [Trial((3 * centred(n, k), 3 * centred(n, k), drawn_labels(n, k))) for n, k in ((4, 5), (6, 3), (8, 7))]
+
+
+def _norm(x, gain, shift):
+    return F.batch_norm(x, None, None, gain, shift, training=True)
+
+
+def _z_pool(x):
+    return torch.stack([x.amax(1), x.mean(1)], dim=1)
+
+
+def _plane_gate(x, weight, gain, shift, pool=_z_pool, norm=_norm, sigmoid=torch.sigmoid):
+    return sigmoid(norm(F.conv2d(pool(x), weight, padding=3), gain, shift))
+
+
+ROTATIONS = ((0, 2, 1, 3), (0, 3, 2, 1), (0, 1, 2, 3))  # planes C-W, H-C, H-W; each is its own way back
+
+
+def _gates(x, *weights, rotations=ROTATIONS, **options):
+    """The three gates, turned back to meet x."""
+    thirds = (weights[:3], weights[3:6], weights[6:])
+    return [_plane_gate(x.permute(r), *w, **options).permute(r) for r, w in zip(rotations, thirds, strict=True)]
+
+
+def _tam(x, *weights, **options):
+    return x * sum(_gates(x, *weights, **options)) / 3
+
+
+def _other_way_round(x, *weights):
+    cw, _, hw = _gates(x, *weights)
+    ch = _plane_gate(x.permute(0, 3, 1, 2), *weights[3:6]).permute(0, 2, 3, 1)
+    return x * (cw + ch + hw) / 3
+
+
+def _multiplied(x, *weights):
+    cw, ch, hw = _gates(x, *weights)
+    return x * cw * ch * hw
+
+
+def _in_sequence(x, *weights):
+    for r, w in zip(ROTATIONS, (weights[:3], weights[3:6], weights[6:]), strict=True):
+        x = x * _plane_gate(x.permute(r), *w).permute(r)
+    return x
+
+
+def _late(x, *weights):
+    return x * torch.sigmoid(sum(_gates(x, *weights, sigmoid=lambda z: z)) / 3)
+
+
+def _map(a, weight, gain, shift, norm=_norm, padding=1):
+    return torch.sigmoid(norm(F.conv2d(a, weight, padding=padding), gain, shift))
+
+
+def _no_norm(x, gain, shift):
+    return x
+
+
+EXERCISES = {
+    "tam.rotate": Exercise(
+        rotate,
+        lambda: [Trial((drawn(*shape),)) for shape in SHAPES],
+        "No number was changed or copied: a rotated tensor is another way to read the same memory.",
+        (
+            Mistake(
+                "That is a reshape: it reads the numbers in their order in memory and tears rows apart. transpose or "
+                "permute moves dimensions.",
+                lambda x: x.reshape(x.shape[0], x.shape[2], x.shape[1], x.shape[3]),
+            ),
+            Mistake("Channels and width changed places; asked are channels and height.", lambda x: x.transpose(1, 3)),
+            Mistake("Height and width changed places; asked are channels and height.", lambda x: x.transpose(2, 3)),
+            Mistake(
+                "The height is second, but the channels went to the end. Only two dimensions change places.",
+                lambda x: x.permute(0, 2, 3, 1),
+            ),
+            Mistake("The batch has been moved; the first dimension stays.", lambda x: x.transpose(0, 2)),
+        ),
+    ),
+    "tam.module": Exercise(
+        tam,
+        tam_trials,
+        "300 weights, whatever C is: each plane is pooled to two maps before a weight touches it.",
+        (
+            Mistake(
+                "No branch is rotated: all three look at height and width.",
+                lambda *a: _tam(*a, rotations=(ROTATIONS[2],) * 3),
+            ),
+            Mistake(
+                "The weights of the planes C-W and H-C are exchanged.",
+                lambda x, *w: _tam(x, *w[3:6], *w[:3], *w[6:]),
+            ),
+            Mistake(
+                "Your plane of channels and height lies the other way round: (C, H), where the official code has "
+                "(H, C). Training would find either; these weights do not fit.",
+                _other_way_round,
+            ),
+            Mistake(
+                "One plane's weights are used for all three; each has its own.",
+                lambda x, *w: _tam(x, *w[:3], *w[:3], *w[:3]),
+            ),
+            Mistake("The three are added; divide by 3, so that the gate stays in [0, 1].", lambda *a: 3 * _tam(*a)),
+            Mistake("The three gates are multiplied; TAM takes their mean.", _multiplied),
+            Mistake("The three run one after the other; TAM's look at the same map, side by side.", _in_sequence),
+            Mistake("That is the gate; asked is the map, scaled with it.", lambda x, *w: sum(_gates(x, *w)) / 3),
+            Mistake(
+                "Mean and max are in the other order: max comes first, as in the official code.",
+                lambda *a: _tam(*a, pool=lambda x: _z_pool(x).flip(1)),
+            ),
+            Mistake("The BatchNorm after each convolution is missing.", lambda *a: _tam(*a, norm=_no_norm)),
+            Mistake(
+                "The gates can leave [0, 1]: it looks as if the sigmoid is missing.",
+                lambda *a: _tam(*a, sigmoid=lambda z: z),
+            ),
+            Mistake("One sigmoid of the mean logit; TAM takes the mean of three sigmoids.", _late),
+        ),
+    ),
+    "abn.map": Exercise(
+        attention_map,
+        map_trials,
+        "The map is made of class maps: what the branch finds telling, class by class, is what the trunk is shown.",
+        (
+            Mistake("The BatchNorm before the sigmoid is missing.", lambda *a: _map(*a, norm=_no_norm)),
+            Mistake(
+                "Your map can leave [0, 1]: it looks as if the sigmoid is missing.",
+                lambda a, w, g, s: _norm(F.conv2d(a, w, padding=1), g, s),
+            ),
+            Mistake(
+                "The map shrinks at the border: the convolution lacks its padding of 1.",
+                lambda *a: _map(*a, padding=0),
+            ),
+            Mistake(
+                "That is a softmax over the cells, so that all share a sum of one. ABN takes a sigmoid of each.",
+                lambda a, w, g, s: (
+                    _norm(F.conv2d(a, w, padding=1), g, s).flatten(2).softmax(2).view(_map(a, w, g, s).shape)
+                ),
+            ),
+            Mistake("That is 1 + M, by which the trunk is scaled; asked is M.", lambda *a: 1 + _map(*a)),
+            Mistake(
+                "The class maps are scaled with M already; asked is M alone. (It is the trunk's map that M scales.)",
+                lambda a, *w: a * _map(a, *w),
+            ),
+        ),
+        largest_gain=float("inf"),
+    ),
+    "abn.loss": Exercise(
+        loss,
+        loss_trials,
+        "In testing, the branch's logits are not asked; but its map still scales what the trunk sees.",
+        (
+            Mistake(
+                "The branch's loss is missing: nothing would teach its maps to be class maps.",
+                lambda logits, attention, labels: F.cross_entropy(logits, labels),
+            ),
+            Mistake(
+                "The trunk's own loss is missing.",
+                lambda logits, attention, labels: F.cross_entropy(attention, labels),
+            ),
+            Mistake("You took the mean of the two; ABN adds them.", lambda *a: loss(*a) / 2),
+            Mistake(
+                "You added the logits and took one loss; each classifier has its own.",
+                lambda logits, attention, labels: F.cross_entropy(logits + attention, labels),
+            ),
+            Mistake(
+                "There is a softmax too many: F.cross_entropy takes logits, and has the softmax in it.",
+                lambda logits, attention, labels: loss(logits.softmax(1), attention.softmax(1), labels),
+            ),
+            Mistake(
+                "The two losses are multiplied; they should be added.",
+                lambda logits, attention, labels: F.cross_entropy(logits, labels) * F.cross_entropy(attention, labels),
+            ),
+            Mistake(
+                "You summed over the batch; a mean does not depend on how many images there are.",
+                lambda logits, attention, labels: loss(logits, attention, labels) * len(labels),
+            ),
+        ),
+    ),
+}
