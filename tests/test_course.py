@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gamlib import GAM, SE, create_model
+from gamlib import CBAM, GAM, SE, TripletAttention, create_model
 from gamlib.course import check
 from gamlib.course.checks import answer
 from gamlib.course.exercises import EXERCISES
@@ -302,6 +302,52 @@ class WithConvolutions(nn.Module):
 
     def forward(self, x):
         return x * torch.sigmoid(self.up(torch.relu(self.down(x.mean((2, 3), keepdim=True)))))
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("se.module", SE), ("cbam.module", CBAM), ("tam.module", TripletAttention), ("gam.module", GAM)],
+)
+def test_gamlibs_own_modules_are_right(name, module):
+    assert answer(EXERCISES[name], module).startswith("right.")
+
+
+class CirculatingGAM(nn.Module):
+    """As it is copied from page to page: a reduction of its own, biases, a second BatchNorm, no channel sigmoid."""
+
+    def __init__(self, channels, reduction=4, biases=True, norm=True):
+        super().__init__()
+        hidden = channels // reduction
+        self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        self.spatial = nn.Sequential(
+            nn.Conv2d(channels, hidden, 7, padding=3, bias=biases),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU(),
+            nn.Conv2d(hidden, channels, 7, padding=3, bias=biases),
+        )
+        if norm:
+            self.spatial.append(nn.BatchNorm2d(channels))
+
+    def forward(self, x):
+        x = x * self.mlp(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return x * self.spatial(x).sigmoid()
+
+
+def test_the_circulating_code_is_recognised():
+    exercise = EXERCISES["gam.module"]
+    assert "Biases in the convolutions and a second BatchNorm: that is the GAM code" in answer(exercise, CirculatingGAM)
+    without_biases = partial_class(CirculatingGAM, biases=False)
+    assert "a BatchNorm after the second convolution, as in the GAM code" in answer(exercise, without_biases)
+    plain = partial_class(CirculatingGAM, biases=False, norm=False)
+    assert "its sigmoid is missing, as in the code" in answer(exercise, plain)
+    fixed = type(
+        "Fixed", (plain,), {"__init__": lambda self, channels, reduction: plain.__init__(self, channels=channels)}
+    )
+    assert "Its reduction is 4 whatever it is called with" in answer(exercise, fixed)
+
+
+def partial_class(base, **fixed):
+    return type(base.__name__, (base,), {"__init__": lambda self, **k: base.__init__(self, **k, **fixed)})
 
 
 @pytest.mark.parametrize("module", [SE, WithConvolutions])
