@@ -38,17 +38,19 @@ def compare(
     Args:
         datasets: from `gamlib.data.load`.
         model: a name of `list_models()`.
-        attentions: names: "none", those of `list_attention()`, "abn".
+        attentions: names: "none", those of `list_attention()`, "abn"; with options after a colon where they should
+            differ from the usual ones, such as "gam:kernel_size=9,shuffle=after".
         seeds: one run each.
         recipe: for all runs.
         out: folder; gets a folder for each run, compare.json and compare.png, both renewed after each run.
-        reduction: r of the mechanisms that have one; None leaves each its own default.
+        reduction: r of the mechanisms that have one, where they don't say it; None leaves each its own default.
         control: an attention whose price is spent on size instead: two plain networks are trained, too, widened to
             its parameters and to its MACs (one, where the same width comes nearest to both).
         options: passed on to `fit`: resume, speed, save_every ...
 
     Raises:
-        ValueError: for an unknown name or a bad value, before anything is trained.
+        ValueError: for an unknown name or a bad value, or two networks that would have the same label, before
+            anything is trained.
     """
     for seed in seeds:
         check_seed(seed)
@@ -77,10 +79,10 @@ def plan(
     """
 
     def arguments(attention: str, **width: int) -> dict[str, object]:
-        options = reduction_options(attention, reduction)
+        name, options = variant(attention, reduction)
         return {
             "name": model,
-            "attention": attention,
+            "attention": name,
             "attention_options": options,
             "num_classes": data.num_classes,
         } | width
@@ -89,9 +91,14 @@ def plan(
         with torch.device("meta"):
             return create_model(**arguments)
 
-    networks = {attention: arguments(attention) for attention in attentions}
-    for network in networks.values():
-        build(**network)
+    networks = {}
+    for network in map(arguments, attentions):
+        label = results.label_of(build(**network).spec)
+        if networks.setdefault(label, network) != network:
+            raise ValueError(
+                f"two of the networks would both be called {label!r} (a label leaves out the reduction); train them in "
+                "two calls, into two folders"
+            )
     if control is not None:
         for count in (count_parameters, lambda network: count_macs(network, data.image_shape)):
             target = count(build(**arguments(control)))
@@ -100,10 +107,25 @@ def plan(
     return networks
 
 
-def reduction_options(attention: str, reduction: int | None) -> dict[str, int]:
-    """{"reduction": r} for a mechanism that has one."""
-    has_one = attention in list_attention() and "reduction" in full_options(attention, {})
-    return {"reduction": reduction} if has_one and reduction is not None else {}
+def variant(attention: str, reduction: int | None) -> tuple[str, dict[str, object]]:
+    """ "gam:kernel_size=9,shuffle=after" -> ("gam", {"kernel_size": 9, "shuffle": "after"}), with the reduction, too.
+
+    Raises:
+        ValueError: for something else than OPTION=VALUE, separated by commas, after the colon.
+    """
+    name, colon, given = attention.partition(":")
+    has_reduction = name in list_attention() and "reduction" in full_options(name, {})
+    options: dict[str, object] = {"reduction": reduction} if has_reduction and reduction is not None else {}
+    for part in given.split(",") if colon else []:
+        option, equals, value = part.partition("=")
+        if not (option and equals and value):
+            raise ValueError(
+                f"attention {attention!r}: expected OPTION=VALUE after the colon, such as "
+                f"gam:kernel_size=9,shuffle=after, got {part!r}"
+            )
+        words = {"true": True, "false": False, "none": None}
+        options[option] = int(value) if value.isdecimal() else words.get(value.lower(), value)
+    return name, options
 
 
 def draw(runs: Sequence[Result]):

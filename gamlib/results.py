@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gamlib._paths import PACKAGE, checkout_data, recorded
+from gamlib.attention import full_options, list_attention
 from gamlib.attention._checks import unknown_name
 from gamlib.data import puzzles
 
@@ -41,9 +42,8 @@ class Result:
 
     @property
     def label(self) -> str:
-        """A name for tables, charts and folders: "none", "se", "gam", "none-width49" ..."""
-        name = str(self.network.get("attention", self.network["name"]))
-        return f"{name}-width{self.network['width']}" if "width" in self.network else name
+        """A name for tables, charts and folders: "none", "gam", "gam-kernel_size9", "none-width49" ..."""
+        return label_of(self.network)
 
     @property
     def epochs_to_solve(self) -> int | None:
@@ -59,6 +59,16 @@ class Result:
     def top5_error(self) -> float:
         """Of the last epoch, on the test images, %."""
         return self.curves[-1]["test_top5_error"]
+
+
+def label_of(network: dict[str, object]) -> str:
+    """A name for a network's `spec`: its attention, its unusual options (but for the reduction), and its width."""
+    name = str(network.get("attention", network["name"]))
+    usual = full_options(name, {}) if name in list_attention() else {}
+    options = {key: value for key, value in network.get("attention_options", {}).items() if key != "reduction"}
+    unusual = {key: value for key, value in options.items() if value != usual.get(key, value)}
+    unusual |= {"width": network["width"]} if "width" in network else {}
+    return "-".join([name, *(f"{key}{value}" for key, value in unusual.items())])
 
 
 def save(runs: Sequence[Result], path: Path) -> None:

@@ -134,7 +134,7 @@ def cbam(x: Tensor, module: nn.Module) -> Tensor:
 
 
 def tam(x: Tensor, module: nn.Module) -> Tensor:
-    """Triplet attention, equation 2: three rotated copies, each scaled and rotated back, and their mean."""
+    """Triplet attention, Section 3.2: three rotated copies, each scaled and rotated back, and their mean."""
     total = scale_places(x, pool_and_convolve(x, module.hw_gate))
     for dim, gate in ((2, module.cw_gate), (3, module.ch_gate)):
         rotated = x.transpose(1, dim)

@@ -7,6 +7,10 @@ from modules import build
 import gamlib
 from gamlib import BAM, CBAM, GAM, SE, TripletAttention, create_attention, create_model, register_attention
 from gamlib.attention import _REGISTRY
+from gamlib.compare import compare, variant
+from gamlib.data import puzzles
+from gamlib.results import label_of
+from gamlib.training.recipes import get
 
 BAD = [
     (SE, 0, {}, "channels must be an integer of 1 or more, got 0"),
@@ -122,3 +126,42 @@ def test_registration(monkeypatch):
     assert gamlib.list_attention()[-1] == "mine"
     assert isinstance(create_attention("mine", 16), GAM)
     assert any(isinstance(m, GAM) for m in create_model("resnet20", "mine").modules())
+
+
+def test_a_variant_of_a_mechanism_by_its_options():
+    assert variant("gam", None) == ("gam", {})
+    assert variant("tam", 4) == ("tam", {})
+    assert variant("gam:kernel_size=9,shuffle=after", 4) == (
+        "gam",
+        {"reduction": 4, "kernel_size": 9, "shuffle": "after"},
+    )
+    assert variant("gam:reduction=8,channel=False,shuffle=none", 4)[1] == {
+        "reduction": 8,
+        "channel": False,
+        "shuffle": None,
+    }
+    for wrong in ("gam:", "gam:kernel_size", "gam:=9", "gam:kernel_size=9,"):
+        with pytest.raises(ValueError, match="expected OPTION=VALUE after the colon, such as gam:kernel_size=9"):
+            variant(wrong, None)
+
+
+@pytest.mark.parametrize(
+    ("attention", "options", "label"),
+    [
+        (None, {}, "none"),
+        ("gam", {"reduction": 4}, "gam"),
+        ("gam", {"kernel_size": 7, "shuffle": "between"}, "gam"),
+        ("gam", {"reduction": 4, "kernel_size": 9, "channel": False}, "gam-kernel_size9-channelFalse"),
+        ("tam", {"kernel_size": 5}, "tam-kernel_size5"),
+        (TripletAttention, {"kernel_size": 5}, "TripletAttention"),
+    ],
+)
+def test_a_label_says_what_is_unusual(attention, options, label):
+    assert label_of(create_model("probe", attention, options, num_classes=10).spec) == label
+
+
+def test_two_networks_of_one_label_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"two of the networks would both be called 'gam' .*in two calls"):
+        compare(
+            [puzzles.dataset("joint")], "probe", ["gam:reduction=4", "gam:reduction=8"], [0], get("smoke"), tmp_path
+        )

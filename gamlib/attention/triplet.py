@@ -10,7 +10,7 @@ from gamlib.attention._checks import check_input, check_integer, check_kernel_si
 class PlaneGate(nn.Module):
     """sigmoid(conv7x7([max; mean] over the second dimension)): one number for each cell of the other two.
 
-    Z-pool is the paper's name for the [max; mean] (equation 1). Which plane the gate looks at is decided by
+    Z-pool is the paper's name for the [max; mean] (Section 3.2). Which plane the gate looks at is decided by
     which dimension its caller rotates to the second place.
     """
 
@@ -26,7 +26,7 @@ class PlaneGate(nn.Module):
 
 
 class TripletAttention(nn.Module):
-    """Triplet attention: the mean of three gates, one for each pair of dimensions (equation 2).
+    """Triplet attention: the mean of three gates, one for each pair of dimensions (Section 3.2).
 
     The paper scales three rotated copies of x, rotates them back and averages. Rotating the small gates back
     instead gives the same sum: x * (cw + ch + hw) / 3.

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from gamlib import create_model, data, list_attention, list_models
-from gamlib.compare import reduction_options
+from gamlib.compare import variant
 from gamlib.data import Dataset
 from gamlib.data.imagenet import BAD_IMAGES, ImageFolders
 from gamlib.training import Recipe, Speed, distributed, recipes
@@ -43,7 +43,7 @@ def folder(text: str) -> Path:
 
 def attention_help() -> str:
     """What --attention takes."""
-    return f"none, {', '.join(list_attention())} or abn"
+    return f"none, {', '.join(list_attention())} or abn; with options: gam:kernel_size=9,shuffle=after"
 
 
 def add_run_options(command: argparse.ArgumentParser) -> None:
@@ -138,7 +138,7 @@ def chosen_recipe(arguments: argparse.Namespace, dataset: str, model: str) -> Re
 def check_network(model: str, attention: str, reduction: int | None) -> None:
     """Raise UsageError for a network that can't be built, before data is downloaded and read."""
     with torch.device("meta"):
-        usable(create_model, model, attention, reduction_options(attention, reduction))
+        usable(create_model, model, *usable(variant, attention, reduction))
 
 
 def chosen_speed(arguments: argparse.Namespace) -> Speed:

@@ -18,7 +18,7 @@ from gamlib.cli.options import (
     default_model,
     usable,
 )
-from gamlib.compare import reduction_options
+from gamlib.compare import variant
 from gamlib.cost import count_macs, count_parameters
 from gamlib.training import distributed, fit
 from gamlib.training.folder import RunFolder
@@ -44,17 +44,18 @@ def run(arguments: argparse.Namespace) -> int:
     usable(check_seed, arguments.seed)
     check_network(name, arguments.attention, arguments.reduction)
     dataset = chosen_data(arguments, arguments.data)
-    options = reduction_options(arguments.attention, arguments.reduction)
+    attention, options = variant(arguments.attention, arguments.reduction)
     torch.manual_seed(arguments.seed)
-    model = usable(create_model, name, arguments.attention, options, dataset.num_classes)
-    run_name = f"{dataset.name}-{name}-{arguments.attention}-{recipe.name}-seed{arguments.seed}"
+    model = usable(create_model, name, attention, options, dataset.num_classes)
+    label = results.label_of(model.spec)
+    run_name = f"{dataset.name}-{name}-{label}-{recipe.name}-seed{arguments.seed}"
     out = arguments.out or Path("runs") / run_name
 
     macs = count_macs(model, dataset.image_shape) / 1e6
     processes = distributed.world_size()
     steps = -(-dataset.train_count // recipe.batch_size)
     among = "" if processes == 1 else f", {processes} processes"
-    print(f"network   {name} + {arguments.attention}: {count_parameters(model):,} parameters, {macs:,.1f} million MACs")
+    print(f"network   {name} + {label}: {count_parameters(model):,} parameters, {macs:,.1f} million MACs")
     print(f"data      {dataset.name}: {dataset.train_count:,} training and {dataset.test_count:,} test images")
     print(f"recipe    {recipe.name}: {recipe.epochs} epochs of {steps:,} steps, batch {recipe.batch_size}{among}")
     if recipe.milestones and max(recipe.milestones) >= recipe.epochs:

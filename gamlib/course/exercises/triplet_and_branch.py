@@ -20,7 +20,7 @@ def plane_gate(x: Tensor, weight: Tensor, gain: Tensor, shift: Tensor) -> Tensor
 
 
 def tam(x: Tensor, *weights: Tensor) -> Tensor:
-    """The mean of three scaled copies (equation 2), in the official code's orientation of each plane."""
+    """The mean of three scaled copies (Section 3.2), in the official code's orientation of each plane."""
     return _tam(x, *weights)
 
 
