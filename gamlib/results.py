@@ -134,10 +134,11 @@ def table(runs: Sequence[Result]) -> str:
         else:
             top5 = _mean([run.top5_error for run in group])
             on_photographs.append([*cells, _mean(errors), top5, str(len(group))])
-    headings = ["data", "network", "attention", "parameters", "top-1 error (%)"]
+    headings = ["data", "network", "attention", "parameters"]
+    solving = ["seeds that solve it", "epochs to solve", "least error without the cue (%)"]
     tables = [
-        _markdown([*headings, "top-5 error (%)", "seeds"], on_photographs),
-        _markdown([*headings, "seeds that solve it", "epochs to solve", "least error without the cue (%)"], on_puzzles),
+        _markdown([*headings, "top-1 error (%)", "top-5 error (%)", "seeds"], on_photographs),
+        _markdown([*headings, "top-1 error (%), median (range)", *solving], on_puzzles),
     ]
     return "\n\n".join(text for text in tables if text)
 

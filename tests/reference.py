@@ -110,11 +110,16 @@ def bam(x: Tensor, module: nn.Module) -> Tensor:
     return bam_combine(x, bam_channel(x, channel), bam_spatial(x, spatial.layers))
 
 
-def pool_and_convolve(x: Tensor, gate: nn.Module) -> Tensor:
-    """[max; mean] over the second dimension -> conv -> BN -> sigmoid: (N, D, A, B) -> (N, A, B)."""
+def z_pool(x: Tensor) -> Tensor:
+    """[max; mean] over the second dimension: (N, D, A, B) -> (N, 2, A, B)."""
     peak = x.sort(dim=1).values[:, -1]
     mean = sum(x[:, d] for d in range(x.shape[1])) / x.shape[1]
-    return sigmoid(batch_norm(conv(torch.stack([peak, mean], dim=1), gate.conv), gate.bn))[:, 0]
+    return torch.stack([peak, mean], dim=1)
+
+
+def pool_and_convolve(x: Tensor, gate: nn.Module) -> Tensor:
+    """[max; mean] over the second dimension -> conv -> BN -> sigmoid: (N, D, A, B) -> (N, A, B)."""
+    return sigmoid(batch_norm(conv(z_pool(x), gate.conv), gate.bn))[:, 0]
 
 
 def cbam_channel(x: Tensor, gate: nn.Module) -> Tensor:
@@ -182,6 +187,19 @@ def gam(x: Tensor, module: nn.Module) -> Tensor:
     return x
 
 
+def abn_map(a: Tensor, gate: nn.Module) -> Tensor:
+    """ABN, M of the class maps a: (N, K, H, W) -> (N, H, W)."""
+    return sigmoid(batch_norm(conv(a, gate.conv), gate.bn))[:, 0]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the images of -log p(label)."""
+    total = torch.zeros((), dtype=logits.dtype)
+    for image, label in zip(logits, labels, strict=True):
+        total = total - torch.log(torch.exp(image[label]) / torch.exp(image).sum())
+    return total / len(labels)
+
+
 def abn(x: Tensor, model: nn.Module) -> tuple[Tensor, Tensor]:
     """ABN around a small ResNet: logits and attention logits, the stages taken as they are."""
     backbone, branch, gate = model.backbone, model.branch, model.attention_gate
@@ -189,6 +207,5 @@ def abn(x: Tensor, model: nn.Module) -> tuple[Tensor, Tensor]:
     x = backbone.layer2(backbone.layer1(x))
     a = relu(batch_norm(conv(batch_norm(branch.stage(x), branch.bn1), branch.conv), branch.bn2))
     attention_logits = channel_means(conv(a, model.attention_head))
-    m = sigmoid(batch_norm(conv(a, gate.conv), gate.bn))[:, 0]
-    x = backbone.layer3(x + scale_places(x, m))
+    x = backbone.layer3(x + scale_places(x, abn_map(a, gate)))
     return linear(channel_means(x), backbone.fc), attention_logits

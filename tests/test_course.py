@@ -387,6 +387,7 @@ def test_a_built_module_is_checked_where_it_fits():
     for trial in EXERCISES["se.module"].trials():
         assert answer(EXERCISES["se.module"], SE(**trial.construct)).startswith("right.")
     assert "perhaps right" in answer(EXERCISES["se.module"], SE(8, reduction=8))
+    assert answer(EXERCISES["se.module"], SE(64)).endswith("Hand over the class: it is built here for several sizes.")
 
 
 def test_modules_with_a_mistake_in_them():
@@ -408,13 +409,22 @@ def test_modules_with_a_mistake_in_them():
             super().__init__(channels, reduction)
             self.down, self.up = self.up, self.down
 
-    class Wide(WithConvolutions):
+    class Scaled(WithConvolutions):
         def __init__(self, channels, reduction):
-            super().__init__(channels, 1)
+            super().__init__(channels, reduction)
+            self.scale = nn.Parameter(torch.ones(3))
 
-    class WideAndNoGate(Wide):
+    class ScaledAndNoGate(Scaled):
         def forward(self, x):
             return x * self.up(torch.relu(self.down(x.mean((2, 3), keepdim=True)))) * 50
+
+    class OneLayer(nn.Module):
+        def __init__(self, channels, reduction):
+            super().__init__()
+            self.only = nn.Linear(channels, channels)
+
+        def forward(self, x):
+            return self.only(x.mean((2, 3)))
 
     class BlockInAnotherOrder(nn.Module):
         def __init__(self, channels):
@@ -430,8 +440,15 @@ def test_modules_with_a_mistake_in_them():
     assert "the right ones, in another order" in answer(EXERCISES["baseline.block"], BlockInAnotherOrder)
     assert "the sigmoid is missing" in answer(exercise, NoSigmoid)
     assert "have biases" in answer(exercise, Biases)
-    assert "perhaps right: its parameters have the shapes [[8, 8], [8, 8]]" in answer(exercise, Wide)
-    assert "not the input times a gate" in answer(exercise, WideAndNoGate)
+    assert answer(exercise, Scaled) == (
+        "perhaps right, perhaps not: its parameters are not the reference's (ones left out of shapes, it has [3]), so "
+        "it could be judged by its properties alone. Those are fine."
+    )
+    assert "not the input times a gate" in answer(exercise, ScaledAndNoGate)
+    assert answer(exercise, OneLayer) == (
+        "not yet. It returns a tensor (2, 8), expected (2, 8, 5, 7). And its parameters are not the reference's (ones "
+        "left out of shapes, it has [8, 8], [8]; it lacks [2, 8], [8, 2]), so it could be judged by its shape alone."
+    )
 
 
 def test_an_exception_is_shown_as_the_readers_own_with_its_line():
@@ -451,6 +468,7 @@ def test_an_exception_is_shown_as_the_readers_own_with_its_line():
         ("cbam.descriptor", lambda x: torch.stack([x.max(1), x.mean(1)], 1), "x.amax(dim) returns the values alone"),
         ("se.module", lambda x, w1, w2: x * (x.mean((2, 3)) @ w1.T @ w2.T), "makes (N, C) into (N, C, 1, 1)"),
         ("cbam.spatial", lambda x, w, *_: F.conv2d(x[:, :2], w), "lacks its padding"),
+        ("baseline.block", lambda x, w1, *_: x + F.conv2d(x, w1), "needs padding=kernel_size // 2"),
     ],
 )
 def test_an_exception_that_many_meet_is_explained(name, solution, advice):
@@ -461,7 +479,7 @@ def test_an_exception_that_many_meet_is_explained(name, solution, advice):
 
 def test_an_unknown_mistake_is_told_by_shape_or_by_its_largest_difference():
     exercise = EXERCISES["se.gate"]
-    assert "expected a tensor (2, 8, 1, 1), got (2, 8, 5, 7)" in answer(exercise, lambda x, w1, w2: x)
+    assert "expected a tensor (2, 8, 1, 1), got a tensor (2, 8, 5, 7)" in answer(exercise, lambda x, w1, w2: x)
     assert "expected a tensor (2, 8, 1, 1), got str 'gate'" in answer(exercise, lambda x, w1, w2: "gate")
 
     def off(x, w1, w2):
@@ -472,7 +490,7 @@ def test_an_unknown_mistake_is_told_by_shape_or_by_its_largest_difference():
     told = answer(exercise, off)
     assert "the shape (2, 8, 1, 1) is right, and 6% of the values are wrong" in told
     assert "at [0, 3, 0, 0]: expected " in told
-    assert answer(EXERCISES["baseline.macs"], lambda *_: 7) == "not yet: expected 414720, got 7."
+    assert answer(EXERCISES["baseline.macs"], lambda *_: 7) == "not yet: for (3, 16, 3, 32, 30) expected 414720, got 7."
     assert "got nan" in answer(exercise, lambda x, w1, w2: by_convolution(x, w1, w2) * float("nan"))
 
 

@@ -39,7 +39,8 @@ class GAMSpatialGate(nn.Module):
     """Ms: two 7x7 convolutions through C // r channels, nothing pooled: a window of 13 x 13 (Figure 3).
 
     The code that circulates puts biases on both convolutions and a BatchNorm after the second; the parameter
-    counts of the paper have room for neither.
+    counts of the paper have no room for that BatchNorm, nor for a bias on the second convolution. They leave open
+    whether the first has a bias, a BatchNorm, or both (notebook 08): a bias before a BatchNorm does nothing.
     """
 
     def __init__(self, channels: int, hidden: int, kernel_size: int, groups: int, shuffle: str | None) -> None:

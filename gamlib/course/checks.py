@@ -51,7 +51,10 @@ def answer(exercise: Exercise, solution: Callable | type[nn.Module] | nn.Module,
         except OtherParameters as other:
             return judge_by_parameters(exercise, trial, other)
         except Exception as error:
-            return describe_error(error)
+            class_advice = "\n  Hand over the class: it is built here for several sizes." * isinstance(
+                solution, nn.Module
+            )
+            return describe_error(error) + class_advice
         if got[-1] is None or got[-1] is Ellipsis:
             return NOT_ATTEMPTED
     if agree(got, expected):
@@ -59,7 +62,7 @@ def answer(exercise: Exercise, solution: Callable | type[nn.Module] | nn.Module,
     for mistake in exercise.mistakes:
         if mistake.function is not None and agree(got, outputs(mistake.function, trials)):
             return f"not yet. {mistake.message}"
-    return describe_difference(got, expected)
+    return describe_difference(trials, got, expected)
 
 
 class OtherParameters(Exception):
@@ -137,30 +140,48 @@ def judge_by_parameters(exercise: Exercise, trial: Trial, other: OtherParameters
             f"not yet. Its parameters are the right ones, in another order: {shapes}. They are filled in the order of "
             f"declaration, so declare the layers in this one: {expected} (ones left out)."
         )
-    told = f"its parameters have the shapes {shapes}, the reference's {expected} (ones left out), so it was judged"
+    surplus, lacking = surplus_of(shapes, expected), surplus_of(expected, shapes)
+    told = "; ".join(
+        f"{words} {', '.join(map(str, found))}"
+        for words, found in (("it has", surplus), ("it lacks", lacking))
+        if found
+    )
+    told = f"its parameters are not the reference's (ones left out of shapes, {told}), so it could be judged"
     (x, *_), output = trial.inputs, other.output
     if output is None or output is Ellipsis:
         return NOT_ATTEMPTED
     wanted = exercise.reference(*trial.inputs, *trial.weights).shape
     if not isinstance(output, Tensor) or output.shape != wanted:
-        return f"not yet. It returns {describe(output)}, expected {tuple(wanted)}. Also, {told} by shape alone."
+        return f"not yet. It returns {describe(output)}, expected {tuple(wanted)}. And {told} by its shape alone."
     factor = output / x if output.shape == x.shape else torch.ones(1)
     is_gated = factor.min() >= 0 and factor.max() <= exercise.largest_gain
     if math.isfinite(exercise.largest_gain) and not is_gated:
-        return f"not yet. It is not the input times a gate. Also, {told} by its properties alone."
-    return f"perhaps right: {told} by its properties alone, and those are fine."
+        return f"not yet. It is not the input times a gate. And {told} by its properties alone."
+    return f"perhaps right, perhaps not: {told} by its properties alone. Those are fine."
+
+
+def surplus_of(shapes: list[list[int]], others: list[list[int]]) -> list[list[int]]:
+    """The shapes for which `others` has no match."""
+    left = list(others)
+    return [shape for shape in shapes if shape not in left or left.remove(shape)]
 
 
 def describe(value: object) -> str:
     """A shape, or what stands in the place of a tensor."""
-    return str(tuple(value.shape)) if isinstance(value, Tensor) else f"{type(value).__name__} {value!r:.60}"
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    return repr(value)[:60] if isinstance(value, (bool, int, float)) else f"{type(value).__name__} {repr(value)[:60]}"
 
 
 # What PyTorch's words mean in an exercise: (a part of the message, what to do).
 ADVICE = (
     ("mat1 and mat2 shapes cannot be multiplied", "A layer's weight is (out, in): x @ w.T, or F.linear(x, w)."),
     ("torch.return_types.max", "x.max(dim) returns values and places; x.amax(dim) returns the values alone."),
-    ("must match the size of tensor", "Shapes meet from the right; [:, :, None, None] makes (N, C) into (N, C, 1, 1)."),
+    (
+        "must match the size of tensor",
+        "Two shapes do not meet. A gate (N, C) needs [:, :, None, None]; a convolution needs padding=kernel_size // 2 "
+        "to keep height and width.",
+    ),
     ("Kernel size can't be greater than actual input size", "The convolution lacks its padding, so the map shrinks."),
 )
 
@@ -177,13 +198,14 @@ def describe_error(error: Exception) -> str:
     return f"your code raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{where}{advice}"
 
 
-def describe_difference(got: Sequence[object], expected: Sequence[object]) -> str:
+def describe_difference(trials: Sequence[Trial], got: Sequence[object], expected: Sequence[object]) -> str:
     """Of the first trial that differs: the shapes; where they agree, the largest difference and its place."""
-    ours, wanted = next((a, b) for a, b in zip(got, expected, strict=True) if not same(a, b))
+    trial, ours, wanted = next((t, a, b) for t, a, b in zip(trials, got, expected, strict=True) if not same(a, b))
     if not isinstance(wanted, Tensor):
-        return f"not yet: expected {wanted!r}, got {describe(ours) if isinstance(ours, Tensor) else repr(ours)}."
+        arguments = ", ".join(map(repr, trial.inputs))
+        return f"not yet: for ({arguments}) expected {wanted!r}, got {describe(ours)}."
     if not isinstance(ours, Tensor) or ours.shape != wanted.shape:
-        return f"not yet: expected a tensor {tuple(wanted.shape)}, got {describe(ours)}."
+        return f"not yet: expected {describe(wanted)}, got {describe(ours)}."
     difference = (ours.double() - wanted.double()).abs().nan_to_num(nan=float("inf"))
     place = tuple(int(i) for i in torch.unravel_index(difference.argmax(), difference.shape))
     share = (difference > 1e-5).double().mean().item()

@@ -66,7 +66,7 @@ EXERCISES = {
     "bam.reach": Exercise(
         reach,
         lambda: [Trial(([(3, 4), (3, 4)],)), Trial(([(1, 1), (3, 2), (5, 3)],)), Trial(([(7, 1), (3, 1)],))],
-        "Dilation buys reach for no parameters; the price is holes: most cells of the window are not looked at.",
+        "Dilation buys reach for no parameters. What the price is, you can measure.",
         (
             Mistake(
                 "The dilation is left out: a kernel of 3 with dilation 4 spans 9 pixels.",

@@ -115,7 +115,29 @@ def _last_stride_only(layers):
     return size
 
 
+def _from_zero(layers):
+    return receptive_field(layers) - 1
+
+
+def _whole_kernels(layers):
+    size, jump = 1, 1
+    for k, s in layers:
+        size += k * jump
+        jump *= s
+    return size
+
+
+def _own_stride_only(layers):
+    return 1 + sum((k - 1) * s for k, s in layers)
+
+
 RECEPTIVE_FIELD = (
+    Mistake("You started at 0; before the first layer a feature is a pixel, and sees 1.", _from_zero),
+    Mistake("A kernel of k adds k - 1 steps, not k: it stands on a pixel that is counted already.", _whole_kernels),
+    Mistake(
+        "You took each layer's own stride; the step is the product of the strides of all layers before it.",
+        _own_stride_only,
+    ),
     Mistake(
         "The strides are left out: after a stride of 2, neighbours stand two input pixels apart.", _strides_ignored
     ),
@@ -160,13 +182,49 @@ def _one_norm_for_both(x, w1, g1, b1, w2, g2, b2):
     return F.relu(x + _norm(_conv(F.relu(_norm(_conv(x, w1), g1, b1)), w2), g1, b1))
 
 
+def _no_norms(x, w1, g1, b1, w2, g2, b2):
+    return F.relu(x + _conv(F.relu(_conv(x, w1)), w2))
+
+
+def _no_second_norm(x, w1, g1, b1, w2, g2, b2):
+    return F.relu(x + _conv(F.relu(_norm(_conv(x, w1), g1, b1)), w2))
+
+
+def _relu_twice(x, w1, g1, b1, w2, g2, b2):
+    return F.relu(x + F.relu(_norm(_conv(F.relu(_norm(_conv(x, w1), g1, b1)), w2), g2, b2)))
+
+
+def _weights_exchanged(x, w1, g1, b1, w2, g2, b2):
+    return residual_block(x, w2, g1, b1, w1, g2, b2)
+
+
+def _norms_exchanged(x, w1, g1, b1, w2, g2, b2):
+    return residual_block(x, w1, g2, b2, w2, g1, b1)
+
+
+def _one_norm_declared(shapes):
+    w1, gain, shift, w2, _, _ = shapes
+    return [w1, gain, shift, w2]
+
+
+def _with_biases(shapes):
+    w1, gain, shift, w2, *_ = shapes
+    return [w1, gain, gain, shift, w2, gain, gain, shift]
+
+
 RESIDUAL_BLOCK = (
+    Mistake("Both BatchNorms are missing.", _no_norms),
+    Mistake("The second BatchNorm is missing.", _no_second_norm),
+    Mistake("There is a ReLU before the addition as well; only the one after it belongs there.", _relu_twice),
+    Mistake("The two kernels are exchanged.", _weights_exchanged),
+    Mistake("The two BatchNorms are exchanged.", _norms_exchanged),
+    Mistake("Its convolutions have biases; use bias=False.", shapes=_with_biases),
     Mistake("The shortcut is missing: the block's input is never added.", _no_shortcut),
     Mistake("The last ReLU stands before the addition; it belongs after it.", _relu_before_add),
     Mistake("The last ReLU, after the addition, is missing.", _no_last_relu),
     Mistake("The ReLU between the two convolutions is missing.", _no_middle_relu),
     Mistake("The first ReLU stands before its BatchNorm; it belongs after it.", _relu_before_norm),
-    Mistake("One BatchNorm is used twice; each convolution has its own.", _one_norm_for_both),
+    Mistake("One BatchNorm is used twice; each convolution has its own.", _one_norm_for_both, _one_norm_declared),
 )
 
 EXERCISES = {
@@ -195,8 +253,8 @@ EXERCISES = {
     "baseline.block": Exercise(
         residual_block,
         residual_trials,
-        "With the second BatchNorm at zero, a block passes a non-negative input on: leaving things as they "
-        "are is easy.",
+        "If the second BatchNorm's scale and shift are 0, then f(x) = 0, and an x that is not negative passes "
+        "unchanged: leaving things as they are is easy.",
         RESIDUAL_BLOCK,
         largest_gain=float("inf"),
     ),

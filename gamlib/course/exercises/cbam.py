@@ -70,6 +70,27 @@ def _joined_inside(x, w1, b1, w2, b2):
     return torch.sigmoid(F.linear(hidden, w2, b2))[:, :, None, None]
 
 
+def _one_gate(x, *weights, channel):
+    weights = _split(weights)
+    return x * (_channel_gate(x, *weights[0]) if channel else _spatial_gate(x, *weights[1]))
+
+
+def _one_plus(x, *weights):
+    channel, spatial = _split(weights)
+    x = x * (1 + _channel_gate(x, *channel))
+    return x * (1 + _spatial_gate(x, *spatial))
+
+
+def _without_mlp_biases(shapes):
+    w1, _, w2, _, *spatial = shapes
+    return [w1, w2, *spatial]
+
+
+def _with_conv_bias(shapes):
+    *channel, weight, gain, shift = shapes
+    return [*channel, weight, [], gain, shift]
+
+
 def _two_sigmoids(x, w1, b1, w2, b2):
     return _channel_gate(x, w1, b1, w2, b2, ("mean",)) + _channel_gate(x, w1, b1, w2, b2, ("max",))
 
@@ -113,7 +134,7 @@ EXERCISES = {
     "cbam.descriptor": Exercise(
         descriptor,
         lambda: [Trial((drawn(*shape),)) for shape in SHAPES],
-        "The paper writes [mean; max], its code stacks [max, mean]. Learning finds either; copied weights do not.",
+        "Two maps, whatever the number of channels: the spatial gate costs the same in every block.",
         (
             Mistake("Mean and max are in the other order: max comes first here, as in the official code.", _swapped),
             Mistake(
@@ -146,6 +167,14 @@ EXERCISES = {
             Mistake(
                 "You averaged the two logits; CBAM adds them.",
                 lambda *a: _channel_gate(*a, join=lambda p, q: (p + q) / 2),
+            ),
+            Mistake(
+                "The numbers are right; the shape should be (N, C, 1, 1), so that it can be multiplied with the map.",
+                lambda *a: _channel_gate(*a)[:, :, 0, 0],
+            ),
+            Mistake(
+                "The gate is multiplied with the map already; asked is the gate alone.",
+                lambda x, *a: x * _channel_gate(x, *a),
             ),
             Mistake("The ReLU inside the MLP is missing.", lambda *a: _channel_gate(*a, relu=lambda h: h)),
             Mistake(
@@ -190,6 +219,15 @@ EXERCISES = {
                 "The spatial gate scales the module's input; it should scale what the channel gate has let through.",
                 _lost_map,
             ),
+            Mistake("The spatial gate is left out.", lambda x, *a: _one_gate(x, *a, channel=True)),
+            Mistake("The channel gate is left out.", lambda x, *a: _one_gate(x, *a, channel=False)),
+            Mistake("You multiply by 1 + gate; that is BAM's way. CBAM multiplies by the gates alone.", _one_plus),
+            Mistake(
+                "The MLP's layers have no biases; CBAM's have (the GAM paper's parameter counts say so).",
+                shapes=_without_mlp_biases,
+            ),
+            Mistake("The 7 x 7 convolution has a bias; CBAM's has none. Use bias=False.", shapes=_with_conv_bias),
+            Mistake("The BatchNorm in the spatial gate is missing.", shapes=lambda shapes: shapes[:-2]),
             Mistake("The two gates are averaged; CBAM multiplies with one, then with the other.", _averaged),
             Mistake(
                 "In the spatial gate, mean and max are in the other order.",

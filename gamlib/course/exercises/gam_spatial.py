@@ -100,7 +100,7 @@ SECOND_NORM = (
 )
 CIRCULATING = (
     "Biases in the convolutions and a second BatchNorm: that is the GAM code that circulates on the web. The paper's "
-    "counts have room for neither."
+    "counts rule out that BatchNorm, and the second convolution's bias."
 )
 
 EXERCISES = {

@@ -51,6 +51,13 @@ SQUEEZE = (
         "column.",
         lambda x: x.mean((1, 2)),
     ),
+    Mistake(
+        "You divided by the height alone; a mean divides by height times width.", lambda x: x.sum((2, 3)) / x.shape[2]
+    ),
+    Mistake(
+        "You divided by the height squared; these maps are not square: divide by height times width.",
+        lambda x: x.sum((2, 3)) / x.shape[2] ** 2,
+    ),
     Mistake("You averaged along one side alone, and then took the first value.", lambda x: x.mean(3)[:, :, 0]),
 )
 
@@ -75,6 +82,10 @@ GATES = (
     (
         "The ReLU between the two layers is missing: without it, two layers are no more than one.",
         lambda x, w1, w2: _as_gate(torch.sigmoid(x.mean((2, 3)) @ w1.T @ w2.T)),
+    ),
+    (
+        "There is a ReLU after the second layer as well, so no gate can go below one half.",
+        lambda x, w1, w2: _as_gate(torch.sigmoid(F.relu(_hidden(x, w1) @ w2.T))),
     ),
     (
         "There is a sigmoid between the two layers; a ReLU belongs there.",
@@ -108,6 +119,16 @@ def _with_biases(shapes):
     return [shape for weight in shapes for shape in (weight, weight[:1])]
 
 
+def _reduced_to_r(shapes):
+    hidden, channels = shapes[0]
+    return [[channels // hidden, channels], [channels, channels // hidden]]
+
+
+def _not_reduced(shapes):
+    channels = shapes[0][1]
+    return [[channels, channels]] * 2
+
+
 SE_MODULE = (
     *(Mistake(message, lambda x, w1, w2, f=function: x * f(x, w1, w2)) for message, function in GATES),
     Mistake(
@@ -123,6 +144,11 @@ SE_MODULE = (
         "Its Linear layers have biases; SE's have none (the GAM paper's parameter counts say so). Use bias=False.",
         shapes=_with_biases,
     ),
+    Mistake(
+        "Its hidden layer has r units; it should have C / r: channels // reduction.",
+        shapes=_reduced_to_r,
+    ),
+    Mistake("Its hidden layer is as wide as the input; SE narrows it to channels // reduction.", shapes=_not_reduced),
     Mistake(
         "The two layers are declared in the wrong order: first C -> C / r, then C / r -> C.",
         shapes=lambda shapes: shapes[::-1],
