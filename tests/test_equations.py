@@ -59,11 +59,9 @@ def line_of(path: Path, equation: str) -> Callable:
     _, node = tied(path)[equation]
 
     def call(**inputs: object) -> object:
-        if isinstance(node, ast.FunctionDef):
-            return namespace[node.name](**inputs)
         inside = namespace | inputs
         run(node, inside)
-        return inside[node.targets[0].id]
+        return inside[node.name](**inputs) if isinstance(node, ast.FunctionDef) else inside[node.targets[0].id]
 
     return call
 
@@ -132,8 +130,8 @@ def bam_channel(line):
 
 
 def bam_spatial(line):
-    x, branch = drawn(2, 8, 11, 12), with_random_weights(BAM(8, reduction=4)).gate.spatial_branch
-    layers = line(channels=8, hidden=2).double()
+    x, branch = drawn(2, 9, 11, 12), with_random_weights(BAM(9, reduction=3)).gate.spatial_branch
+    layers = line(channels=9, hidden=3).double()
     layers.load_state_dict(branch.layers.state_dict())
     return layers(x), branch(x), reference.bam_spatial(x, branch.layers)[:, None]
 
@@ -281,6 +279,7 @@ def test_the_statement_computes_the_equation(equation):
     torch.manual_seed(0)
     *ours, literal = EQUATIONS[equation](line_of(PLACES[equation], equation))
     for value in ours:
+        assert value.shape == literal.shape
         assert torch.allclose(value, literal, rtol=0, atol=1e-12)
 
 

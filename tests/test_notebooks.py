@@ -68,6 +68,13 @@ def test_every_figure_has_an_alt_text(path):
 
 
 @every_notebook
+def test_holds_no_control_characters(path):
+    """A lost backslash makes one of \\big or \\times."""
+    for cell in read(path)["cells"]:
+        assert not re.search(r"[\x00-\x09\x0b-\x1f]", source(cell)), source(cell)
+
+
+@every_notebook
 def test_compares_most_of_its_outputs(path):
     cells = code_cells(path)
     ignored = [c for c in cells if {"nbval-ignore-output", "nbval-skip"} & set(c["metadata"].get("tags", []))]

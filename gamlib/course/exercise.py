@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
@@ -32,4 +33,4 @@ class Exercise:
     trials: Callable[[], Sequence[Trial]]
     notice: str  # said when it is right: one more thing to see
     mistakes: tuple[Mistake, ...]
-    largest_gain: float = 1.0  # of a module: the most that it multiplies a value by
+    gives: Literal["gate", "gated map", "other"] = "other"  # what can be tested of a module without the weights

@@ -5,7 +5,7 @@ from torch import Tensor
 
 GENERATOR = torch.Generator()
 # Height, width and channels differ, and no two are alike, so that a mixed-up dimension shows.
-SHAPES = ((2, 8, 5, 7), (3, 16, 6, 4), (2, 8, 9, 3))
+SHAPES = ((3, 8, 5, 7), (4, 16, 6, 5), (5, 8, 9, 3))
 
 
 def drawn(*shape: int) -> Tensor:

@@ -27,14 +27,14 @@ def combine(x: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
 
 
 def channel_trials() -> list[Trial]:
-    """With reduction 4, and 2."""
+    """With reductions 2 and 8. Batches of several images: over two, a BatchNorm would be all rounding."""
     return [
         Trial(
-            (drawn(n, c, h, w),),
+            (drawn(n + 5, c, h, w),),
             (centred(c // r, c), centred(c // r), drawn(c // r), drawn(c // r), drawn(c, c // r), drawn(c)),
             {"channels": c, "reduction": r},
         )
-        for (n, c, h, w), r in zip(SHAPES, (4, 4, 2), strict=True)
+        for (n, c, h, w), r in zip(SHAPES, (2, 8, 2), strict=True)
     ]
 
 
@@ -103,6 +103,18 @@ EXERCISES = {
         (
             Mistake("The BatchNorm between the layers is missing.", lambda *a: _channel_logits(*a, norm=False)),
             Mistake("The ReLU is missing.", lambda *a: _channel_logits(*a, relu=lambda h: h)),
+            Mistake(
+                "You summed over the pixels; BAM takes their mean.",
+                lambda *a: _channel_logits(*a, pool=lambda x: x.sum((2, 3))),
+            ),
+            Mistake(
+                "The BatchNorm's scale and shift are not used.",
+                lambda x, w1, b1, gain, shift, w2, b2: _channel_logits(x, w1, b1, None, None, w2, b2),
+            ),
+            Mistake(
+                "The BatchNorm's scale and shift are exchanged.",
+                lambda x, w1, b1, gain, shift, w2, b2: _channel_logits(x, w1, b1, shift, gain, w2, b2),
+            ),
             Mistake("The ReLU stands before the BatchNorm; it belongs after it.", _relu_before_norm),
             Mistake(
                 "You took each channel's largest value; BAM takes its mean.",

@@ -51,6 +51,7 @@ PARAMETERS = (
     ),
     Mistake("A kernel is k x k: k stands squared in the count.", lambda i, o, k, b: o * i * k + (o if b else 0)),
     Mistake("A kernel has k x k numbers, not k times 2.", lambda i, o, k, b: o * i * k * 2 + (o if b else 0)),
+    Mistake("There is a bias only where `bias` is True; you counted it always.", lambda i, o, k, b: o * i * k * k + o),
     Mistake("The bias is left out; it is one number for each output channel.", lambda i, o, k, b: o * i * k * k),
     Mistake(
         "A bias belongs to an output channel; you counted one for each input channel.",
@@ -202,6 +203,18 @@ def _norms_exchanged(x, w1, g1, b1, w2, g2, b2):
     return residual_block(x, w1, g2, b2, w2, g1, b1)
 
 
+def _one_kernel(x, w1, g1, b1, w2, g2, b2):
+    return residual_block(x, w1, g1, b1, w1, g2, b2)
+
+
+def _no_first_norm(x, w1, g1, b1, w2, g2, b2):
+    return F.relu(x + _norm(_conv(F.relu(_conv(x, w1)), w2), g2, b2))
+
+
+def _gains_and_shifts_exchanged(x, w1, g1, b1, w2, g2, b2):
+    return residual_block(x, w1, b1, g1, w2, b2, g2)
+
+
 def _one_norm_declared(shapes):
     w1, gain, shift, w2, _, _ = shapes
     return [w1, gain, shift, w2]
@@ -217,6 +230,9 @@ RESIDUAL_BLOCK = (
     Mistake("The second BatchNorm is missing.", _no_second_norm),
     Mistake("There is a ReLU before the addition as well; only the one after it belongs there.", _relu_twice),
     Mistake("The two kernels are exchanged.", _weights_exchanged),
+    Mistake("The first kernel is used twice; each convolution has its own.", _one_kernel),
+    Mistake("The first BatchNorm is missing.", _no_first_norm),
+    Mistake("Each BatchNorm's scale and shift are exchanged.", _gains_and_shifts_exchanged),
     Mistake("The two BatchNorms are exchanged.", _norms_exchanged),
     Mistake("Its convolutions have biases; use bias=False.", shapes=_with_biases),
     Mistake("The shortcut is missing: the block's input is never added.", _no_shortcut),
@@ -256,6 +272,5 @@ EXERCISES = {
         "If the second BatchNorm's scale and shift are 0, then f(x) = 0, and an x that is not negative passes "
         "unchanged: leaving things as they are is easy.",
         RESIDUAL_BLOCK,
-        largest_gain=float("inf"),
     ),
 }

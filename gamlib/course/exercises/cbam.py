@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gamlib.course.exercise import Exercise, Mistake, Trial
-from gamlib.course.exercises._draw import SHAPES, drawn
+from gamlib.course.exercises._draw import SHAPES, centred, drawn
 
 
 def descriptor(x: Tensor) -> Tensor:
@@ -31,18 +31,18 @@ def cbam(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, weight: Tens
 
 def channel_weights(c: int, r: int) -> tuple[Tensor, ...]:
     """Of the MLP, with biases."""
-    return drawn(c // r, c) / 2, drawn(c // r), drawn(c, c // r) / 2, drawn(c)
+    return centred(c // r, c) / 4, centred(c // r) / 2, centred(c, c // r) / 4, centred(c) / 2
 
 
 def spatial_weights() -> tuple[Tensor, ...]:
     """Of the convolution and its BatchNorm."""
-    return drawn(1, 2, 7, 7), drawn(1), drawn(1)
+    return centred(1, 2, 7, 7), drawn(1), drawn(1)
 
 
 def trials(channel: bool, spatial: bool) -> list[Trial]:
-    """With reduction 4, and 2."""
+    """With reductions 2 and 8: at 4, one that has 4 fixed would not show."""
     found = []
-    for (n, c, h, w), r in zip(SHAPES, (4, 4, 2), strict=True):
+    for (n, c, h, w), r in zip(SHAPES, (2, 8, 2), strict=True):
         weights = (channel_weights(c, r) if channel else ()) + (spatial_weights() if spatial else ())
         construct = ({"channels": c, "reduction": r} if channel else {}) | ({"kernel_size": 7} if not channel else {})
         found.append(Trial((drawn(n, c, h, w),), weights, construct))
@@ -156,6 +156,7 @@ EXERCISES = {
         "Both descriptors go through one MLP: max adds information, and no parameters.",
         (
             Mistake("Only the mean goes through the MLP: that is SE's gate.", lambda *a: _channel_gate(*a, ("mean",))),
+            Mistake("You took a sum in the place of the mean.", lambda *a: _channel_gate(*a, ("sum", "max"))),
             Mistake("Only the max goes through the MLP.", lambda *a: _channel_gate(*a, ("max",))),
             Mistake("You added mean and max before the MLP; each goes through it, then they are added.", _one_pass),
             Mistake(
@@ -182,6 +183,7 @@ EXERCISES = {
                 lambda *a: torch.logit(_channel_gate(*(t.double() for t in a))).float(),
             ),
         ),
+        gives="gate",
     ),
     "cbam.spatial": Exercise(
         spatial_gate,
@@ -189,6 +191,14 @@ EXERCISES = {
         "98 weights, whatever the number of channels: it sees positions, and cannot tell channels apart.",
         (
             Mistake("Mean and max are in the other order.", lambda *a: _spatial_gate(*a, describe=_swapped)),
+            Mistake(
+                "The BatchNorm's scale and shift are not used.",
+                lambda x, w, gain, shift: _spatial_gate(x, w, None, None),
+            ),
+            Mistake(
+                "The BatchNorm's scale and shift are exchanged.",
+                lambda x, w, gain, shift: _spatial_gate(x, w, shift, gain),
+            ),
             Mistake("The BatchNorm after the convolution is missing.", lambda *a: _spatial_gate(*a, norm=False)),
             Mistake(
                 "Your gate can leave [0, 1]: it looks as if the sigmoid is missing.",
@@ -207,6 +217,7 @@ EXERCISES = {
                 lambda *a: _spatial_gate(*a, describe=lambda x: torch.stack([x.amax(1), x.sum(1)], dim=1)),
             ),
         ),
+        gives="gate",
     ),
     "cbam.module": Exercise(
         cbam,
@@ -242,5 +253,6 @@ EXERCISES = {
                 lambda *a: _in_sequence(*a, channel_options={"pools": ("mean",)}),
             ),
         ),
+        gives="gated map",
     ),
 }

@@ -46,13 +46,22 @@ def gate_trials() -> list[Trial]:
 
 
 def sees_trials() -> list[Trial]:
-    """A gate that sees its own pixel, one that sees a row of three, one that sees everything."""
+    """Gates that see their own pixel, a row of three, everything; and one in which channels and images differ."""
     w = -centred(3, 3).abs()  # so that gradients are negative
     row_of_three = centred(3, 3, 1, 3)
+
+    def apart(x):
+        up, left, right = x.roll(1, 2), x.roll(1, 3), x.roll(-1, 3)
+        y0 = x.sum(1) + up[:, 1]
+        y1 = 1e-3 * (right[:, 0] + left[:, 1] - 2 * left[:, 2])
+        y = torch.stack([y0, y1, x[:, 2]], dim=1)
+        return torch.stack([y[0], x[1].mean((1, 2), keepdim=True).expand_as(x[1])])
+
     return [
         Trial((lambda x: torch.einsum("nchw,dc->ndhw", x, w), centred(2, 3, 5, 7), 1, 3)),
         Trial((lambda x: F.conv2d(x, row_of_three, padding=(0, 1)), centred(2, 3, 5, 7), 3, 1)),
         Trial((lambda x: x * x.mean((2, 3), keepdim=True), centred(2, 3, 5, 6), 2, 4)),
+        Trial((apart, centred(2, 3, 5, 7), 1, 3)),
     ]
 
 
@@ -92,6 +101,13 @@ def _gradient(gate, x, row, column, pick=lambda out, row, column: out[0, :, row,
     return x.grad[0]
 
 
+def _hidden_is_r(shapes):
+    (hidden, channels), *_ = shapes
+    r = channels // hidden
+    return [[r, channels], [r], [channels, r], [channels]]
+
+
+HIDDEN_IS_R = "Its hidden layer has r units; it should have C / r: channels // reduction."
 REDUCTION_FOUR = "Its reduction is 4 whatever it is called with, as the circulating code's is by default; use C / r."
 NO_BIASES = "Its Linear layers have no biases; GAM's have (the paper's parameter counts say so)."
 NO_SIGMOID = (
@@ -197,11 +213,10 @@ EXERCISES = {
                 NO_BIASES,
                 shapes=_without_biases,
             ),
-            Mistake(
-                REDUCTION_FOUR,
-                shapes=_reduction_four,
-            ),
+            Mistake(REDUCTION_FOUR, shapes=_reduction_four),
+            Mistake(HIDDEN_IS_R, shapes=_hidden_is_r),
         ),
+        gives="gate",
     ),
     "gam.sees": Exercise(
         sees,
@@ -219,6 +234,18 @@ EXERCISES = {
             Mistake(
                 "Only positive gradients are counted; a negative one is a dependence, too.",
                 lambda *a: _gradient(*a).sum(0) > 0,
+            ),
+            Mistake(
+                "Only the first channel of the gate is asked; asked are all channels of it.",
+                lambda *a: _gradient(*a, pick=lambda out, row, column: out[0, 0, row, column]).abs().sum(0) > 0,
+            ),
+            Mistake(
+                "Only the first channel of the map is looked at; a pixel is seen if any of its channels is.",
+                lambda *a: _gradient(*a)[0] != 0,
+            ),
+            Mistake(
+                "A pixel is counted only if all of its channels are seen; any of them will do.",
+                lambda *a: (_gradient(*a) != 0).all(0),
             ),
             Mistake(
                 "Those are the gradients; asked is where they are not zero.", lambda *a: _gradient(*a).abs().sum(0)

@@ -86,14 +86,14 @@ def _channel(x, weights, sigmoid=torch.sigmoid):
     return sigmoid(F.linear(hidden, w2, b2).permute(0, 3, 1, 2))
 
 
-def _spatial(x, weights, last=lambda z: z):
+def _spatial(x, weights, last=lambda z: z, norm=_norm, relu=F.relu, sigmoid=torch.sigmoid):
     *_, k1, gain, shift, k2 = weights
-    return torch.sigmoid(last(F.conv2d(F.relu(_norm(F.conv2d(x, k1, padding=3), gain, shift)), k2, padding=3)))
+    return sigmoid(last(F.conv2d(relu(norm(F.conv2d(x, k1, padding=3), gain, shift)), k2, padding=3)))
 
 
-def _in_sequence(x, *weights, channel=None, last=lambda z: z):
+def _in_sequence(x, *weights, channel=None, **spatial):
     x = x * _channel(x, weights, **(channel or {}))
-    return x * _spatial(x, weights, last)
+    return x * _spatial(x, weights, **spatial)
 
 
 def _spatial_first(x, *weights):
@@ -136,6 +136,12 @@ def _reduction_four(shapes):
     c = shapes[0][1]
     h = c // 4
     return [[h, c], [h], [c, h], [c], [h, c, 7, 7], [h], [h], [c, h, 7, 7]]
+
+
+def _hidden_is_r(shapes):
+    (h, c), *_ = shapes
+    r = c // h
+    return [[r, c], [r], [c, r], [c], [r, c, 7, 7], [r], [r], [c, r, 7, 7]]
 
 
 def _convs_alone(channels, reduction, conv_biases, second_norm):
@@ -182,6 +188,15 @@ EXERCISES = {
                 "that circulates on the web. GAM has the one, and the paper's counts have no room for the other.",
                 lambda x, *w: _in_sequence(x, *w, channel={"sigmoid": lambda z: z}, last=_second_norm),
             ),
+            Mistake(
+                "The spatial gate can leave [0, 1]: its sigmoid is missing.",
+                lambda x, *w: _in_sequence(x, *w, sigmoid=lambda z: z),
+            ),
+            Mistake(
+                "The BatchNorm in the spatial gate is missing.",
+                lambda x, *w: _in_sequence(x, *w, norm=lambda z, gain, shift: z),
+            ),
+            Mistake("The ReLU in the spatial gate is missing.", lambda x, *w: _in_sequence(x, *w, relu=lambda z: z)),
             Mistake("The channel gate averages over the pixels first; nothing is pooled in GAM.", _pooled),
             Mistake("The channel gate is left out: that is the paper's variant sp.", lambda x, *w: x * _spatial(x, w)),
             Mistake("The spatial gate is left out: that is the paper's variant ch.", lambda x, *w: x * _channel(x, w)),
@@ -193,6 +208,11 @@ EXERCISES = {
                 gam_spatial.CIRCULATING,
                 shapes=_circulating,
             ),
+            Mistake(
+                f"{gam_spatial.CIRCULATING} And its reduction is 4 whatever it is called with.",
+                shapes=lambda shapes: _circulating(_reduction_four(shapes)),
+            ),
+            Mistake(gam_channel.HIDDEN_IS_R, shapes=_hidden_is_r),
             Mistake("Its convolutions have biases; GAM's have none. Use bias=False.", shapes=_conv_biases),
             Mistake(
                 gam_channel.NO_BIASES,
@@ -203,6 +223,7 @@ EXERCISES = {
                 shapes=_reduction_four,
             ),
         ),
+        gives="gated map",
     ),
     "gam.block": Exercise(
         block,
@@ -236,6 +257,7 @@ EXERCISES = {
                 "The attention is on the shortcut; it gates what the block adds.",
                 lambda x, attention, *w: F.relu(attention(x) + _change(x, *w)),
             ),
+            Mistake("The last ReLU is missing.", lambda x, attention, *w: x + attention(_change(x, *w))),
             Mistake("The shortcut is missing.", lambda x, attention, *w: F.relu(attention(_change(x, *w)))),
             Mistake(
                 "The ReLU stands before the addition; it belongs after it.",
@@ -283,6 +305,8 @@ EXERCISES = {
             Trial(arguments)
             for arguments in [
                 (149_470_388, "149.47"),
+                (58_860_000, "58.9"),
+                (1_305_300_000, "1305"),
                 (149_476_000, "149.47"),
                 (149_467_000, "149.47"),
                 (149_463_000, "149.47"),
@@ -290,19 +314,33 @@ EXERCISES = {
                 (58_897_976, "58.9"),
                 (58_840_000, "58.9"),
                 (24_664_000, "24.6"),
+                (151_000_000, "149.47"),
+                (149_300_000, "149.47"),
             ]
         ],
         "Two decimals of a million: a count may be off by 5,000 and still fit. Small choices hide in small networks.",
         (
             Mistake("You cut the digits off; printed figures are rounded.", _truncated),
             Mistake(
-                "A tolerance of 0.01 takes in the neighbours of the printed figure; rounding leaves 0.005.",
+                "A tolerance of 0.01 takes in the neighbours of the printed figure. And not every figure has two "
+                "decimals: round to as many as it has.",
                 lambda count, printed: abs(count / 1e6 - float(printed)) < 0.01,
             ),
             Mistake(
-                "The figure is in millions; divide the count by 1,000,000 first.",
-                lambda count, printed: f"{count:.{len(printed.partition('.')[2])}f}" == printed,
+                "You took two decimals, or a tolerance of 0.005, whatever is printed; some figures have one, or none. "
+                "Round to as many as it has.",
+                lambda count, printed: abs(count / 1e6 - float(printed)) < 0.005,
             ),
+            Mistake(
+                "A tolerance of one in the last digit takes in the neighbours of the figure; rounding leaves half.",
+                lambda count, printed: abs(count / 1e6 - float(printed)) < 10 ** -len(printed.partition(".")[2]),
+            ),
+            Mistake(
+                "It never fits. Is the count in millions, as the figure is, and is the figure made a number before you "
+                "compare the two?",
+                lambda count, printed: False,
+            ),
+            Mistake("It always fits, whatever the count is.", lambda count, printed: True),
             Mistake(
                 "You compared to the nearest million; count the decimals that are printed.",
                 lambda count, printed: round(count / 1e6) == round(float(printed)),

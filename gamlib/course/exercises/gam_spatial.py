@@ -90,6 +90,10 @@ def _reduction_four(shapes):
     return [[c // 4, c, 7, 7], [c // 4], [c // 4], [c, c // 4, 7, 7]]
 
 
+def _circulating_at_four(shapes):
+    return _circulating(_reduction_four(shapes))
+
+
 def _inverse_shuffle(x, groups):
     return channel_shuffle(x, x.shape[1] // groups)
 
@@ -150,6 +154,10 @@ EXERCISES = {
         (
             Mistake("Your gate can leave [0, 1]: it looks as if the sigmoid is missing.", _logits),
             Mistake(SECOND_NORM, lambda *a: torch.sigmoid(_norm(_logits(*a))), _with_second_norm),
+            Mistake(
+                "The BatchNorm's scale and shift are not used.", lambda x, w1, g, s, w2: _gate(x, w1, None, None, w2)
+            ),
+            Mistake("The BatchNorm's scale and shift are exchanged.", lambda x, w1, g, s, w2: _gate(x, w1, s, g, w2)),
             Mistake("The BatchNorm is missing.", lambda *a: _gate(*a, norm=lambda x, gain, shift: x)),
             Mistake("The ReLU is missing.", lambda *a: _gate(*a, relu=lambda h: h)),
             Mistake("The ReLU stands before the BatchNorm; it belongs after it.", _relu_before_norm),
@@ -181,11 +189,10 @@ EXERCISES = {
                 CIRCULATING,
                 shapes=_circulating,
             ),
-            Mistake(
-                REDUCTION_FOUR,
-                shapes=_reduction_four,
-            ),
+            Mistake(REDUCTION_FOUR, shapes=_reduction_four),
+            Mistake(f"{CIRCULATING} And its reduction is 4 whatever it is called with.", shapes=_circulating_at_four),
         ),
+        gives="gate",
     ),
     "gam.shuffle": Exercise(
         channel_shuffle,

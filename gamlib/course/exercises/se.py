@@ -24,10 +24,10 @@ def se(x: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
 
 
 def se_trials() -> list[Trial]:
-    """With reduction 4, and 2."""
+    """With reductions 2 and 8: at 4, one that has 4 fixed would not show."""
     return [
-        Trial((drawn(n, c, h, w),), (drawn(c // r, c), drawn(c, c // r)), {"channels": c, "reduction": r})
-        for (n, c, h, w), r in zip(SHAPES, (4, 4, 2), strict=True)
+        Trial((drawn(n, c, h, w),), (drawn(c // r, c) / 4, drawn(c, c // r) / 4), {"channels": c, "reduction": r})
+        for (n, c, h, w), r in zip(SHAPES, (2, 8, 2), strict=True)
     ]
 
 
@@ -37,6 +37,9 @@ SQUEEZE = (
         lambda x: x.mean(1),
     ),
     Mistake("You summed; a mean does not depend on how large the picture is.", lambda x: x.sum((2, 3))),
+    Mistake("You averaged over everything but the images: SE keeps one number a channel.", lambda x: x.mean((1, 2, 3))),
+    Mistake("You averaged along the rows alone; both sides must go.", lambda x: x.mean(3)),
+    Mistake("You averaged along the columns alone; both sides must go.", lambda x: x.mean(2)),
     Mistake("You took the largest value; SE takes the mean. (CBAM takes both.)", lambda x: x.amax((2, 3))),
     Mistake(
         "You averaged over the images of the batch as well: each image has its own numbers.",
@@ -96,6 +99,10 @@ GATES = (
         lambda x, w1, w2: _as_gate(torch.sigmoid(F.relu(x.amax((2, 3)) @ w1.T) @ w2.T)),
     ),
     (
+        "You summed over the pixels; SE takes their mean.",
+        lambda x, w1, w2: _as_gate(torch.sigmoid(F.relu(x.sum((2, 3)) @ w1.T) @ w2.T)),
+    ),
+    (
         "That is a softmax: its gates sum to one, so the channels compete. SE's sigmoid lets several pass at once.",
         lambda x, w1, w2: _as_gate(torch.softmax(_hidden(x, w1) @ w2.T, dim=1)),
     ),
@@ -150,7 +157,8 @@ SE_MODULE = (
     ),
     Mistake("Its hidden layer is as wide as the input; SE narrows it to channels // reduction.", shapes=_not_reduced),
     Mistake(
-        "The two layers are declared in the wrong order: first C -> C / r, then C / r -> C.",
+        "The two layers are declared in the wrong order: first C -> C / r, then C / r -> C. (Or your matrices are "
+        "(in, out); PyTorch's are (out, in).)",
         shapes=lambda shapes: shapes[::-1],
     ),
 )
@@ -167,11 +175,13 @@ EXERCISES = {
         se_trials,
         "The two ones at the end of the shape let the gate be multiplied with the map as it is.",
         SE_GATE,
+        gives="gate",
     ),
     "se.module": Exercise(
         se,
         se_trials,
         "It can be trained as it is: create_model('probe', YourClass, {'reduction': 4}).",
         SE_MODULE,
+        gives="gated map",
     ),
 }

@@ -147,6 +147,10 @@ EXERCISES = {
                 lambda x, *w: _tam(x, *w[3:6], *w[:3], *w[6:]),
             ),
             Mistake(
+                "The planes come in the order C-W, H-C, H-W; you gave the first weights to H-W, and so on.",
+                lambda x, *w: _tam(x, *w[3:6], *w[6:], *w[:3]),
+            ),
+            Mistake(
                 "Your plane of channels and height lies the other way round: (C, H), where the official code has "
                 "(H, C). Training would find either; these weights do not fit.",
                 _other_way_round,
@@ -170,6 +174,7 @@ EXERCISES = {
             ),
             Mistake("One sigmoid of the mean logit; TAM takes the mean of three sigmoids.", _late),
         ),
+        gives="gated map",
     ),
     "abn.map": Exercise(
         attention_map,
@@ -197,7 +202,7 @@ EXERCISES = {
                 lambda a, *w: a * _map(a, *w),
             ),
         ),
-        largest_gain=float("inf"),
+        gives="gate",
     ),
     "abn.loss": Exercise(
         loss,
@@ -213,6 +218,24 @@ EXERCISES = {
                 lambda logits, attention, labels: F.cross_entropy(attention, labels),
             ),
             Mistake("You took the mean of the two; ABN adds them.", lambda *a: loss(*a) / 2),
+            Mistake(
+                "The branch's loss counts half; in ABN both count the same.",
+                lambda logits, attention, labels: (
+                    F.cross_entropy(logits, labels) + 0.5 * F.cross_entropy(attention, labels)
+                ),
+            ),
+            Mistake(
+                "You took the trunk's loss twice.",
+                lambda logits, attention, labels: 2 * F.cross_entropy(logits, labels),
+            ),
+            Mistake(
+                "There is a softmax too many before the branch's loss: F.cross_entropy has the softmax in it.",
+                lambda logits, attention, labels: loss(logits, attention.softmax(1), labels),
+            ),
+            Mistake(
+                "There is a softmax too many before the trunk's loss: F.cross_entropy has the softmax in it.",
+                lambda logits, attention, labels: loss(logits.softmax(1), attention, labels),
+            ),
             Mistake(
                 "You added the logits and took one loss; each classifier has its own.",
                 lambda logits, attention, labels: F.cross_entropy(logits + attention, labels),
