@@ -29,8 +29,8 @@ ADVICE = (
     ("torch.return_types.max", "x.max(dim) returns values and places; x.amax(dim) returns the values alone."),
     (
         "must match the size of tensor",
-        "Two shapes do not meet. A gate (N, C) needs [:, :, None, None]; a convolution needs padding=kernel_size // 2 "
-        "to keep height and width.",
+        "Two shapes do not meet. A gate (N, C) needs [:, :, None, None]; one on a rotated map must be turned back; a "
+        "convolution needs padding=kernel_size // 2 to keep height and width.",
     ),
     ("Kernel size can't be greater than actual input size", "The convolution lacks its padding, so the map shrinks."),
 )

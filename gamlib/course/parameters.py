@@ -54,7 +54,7 @@ def judge(exercise: Exercise, trials: Sequence[Trial], unlike: UnlikeParameters,
         )
     surplus, lacking = surplus_of(shapes, expected), surplus_of(expected, shapes)
     told = "; ".join(
-        f"{words} {short(', '.join(map(str, found)), 100)}"
+        f"{words} {short(', '.join(str(shape or [1]) for shape in found), 100)}"
         for words, found in (("it has", surplus), ("it lacks", lacking))
         if found
     )

@@ -121,11 +121,11 @@ EXERCISES = {
                 lambda *a: _channel_logits(*a, pool=lambda x: x.amax((2, 3))),
             ),
             Mistake(
-                "The sigmoid comes later, when both branches are put together; asked are the logits.",
+                "The sigmoid comes later, when both branches are put together; what is asked for is the logits.",
                 lambda *a: torch.sigmoid(_channel_logits(*a)),
             ),
             Mistake(
-                "The numbers are right; the shape should be (N, C, 1, 1), to be multiplied with (N, 1, H, W).",
+                "The numbers are right; the shape should be (N, C, 1, 1), to be multiplied by (N, 1, H, W).",
                 lambda *a: _channel_logits(*a)[:, :, 0, 0],
             ),
         ),
@@ -150,7 +150,10 @@ EXERCISES = {
                 "That is 1 + gate, by which x is scaled; multiply x with it.", lambda x, c, s: 1 + torch.sigmoid(c * s)
             ),
             Mistake("The gate is added to x; it should scale it.", lambda x, c, s: x + torch.sigmoid(c * s)),
-            Mistake("That is the gate; asked is the map, scaled with 1 + gate.", lambda x, c, s: torch.sigmoid(c * s)),
+            Mistake(
+                "That is the gate; what is asked for is the map, scaled with 1 + gate.",
+                lambda x, c, s: torch.sigmoid(c * s),
+            ),
             Mistake(
                 "The branches run one after the other, as CBAM's do; BAM's run side by side.",
                 lambda x, c, s: x * (1 + torch.sigmoid(c)) * (1 + torch.sigmoid(s)),

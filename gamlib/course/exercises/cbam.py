@@ -138,7 +138,7 @@ EXERCISES = {
         (
             Mistake("Mean and max are in the other order: max comes first here, as in the official code.", _swapped),
             Mistake(
-                "You pooled over the pixels; asked are two numbers a pixel, pooled over the channels.",
+                "You pooled over the pixels; what is asked for is two numbers a pixel, pooled over the channels.",
                 lambda x: torch.stack([x.amax((2, 3)), x.mean((2, 3))], dim=1),
             ),
             Mistake("The mean alone is there; the max is missing.", lambda x: x.mean(1, keepdim=True)),
@@ -170,11 +170,11 @@ EXERCISES = {
                 lambda *a: _channel_gate(*a, join=lambda p, q: (p + q) / 2),
             ),
             Mistake(
-                "The numbers are right; the shape should be (N, C, 1, 1), so that it can be multiplied with the map.",
+                "The numbers are right; the shape should be (N, C, 1, 1), so that it can be multiplied by the map.",
                 lambda *a: _channel_gate(*a)[:, :, 0, 0],
             ),
             Mistake(
-                "The gate is multiplied with the map already; asked is the gate alone.",
+                "The gate is multiplied by the map already; what is asked for is the gate alone.",
                 lambda x, *a: x * _channel_gate(x, *a),
             ),
             Mistake("The ReLU inside the MLP is missing.", lambda *a: _channel_gate(*a, relu=lambda h: h)),
@@ -209,7 +209,7 @@ EXERCISES = {
                 lambda *a: _spatial_gate(*a, sigmoid=F.relu),
             ),
             Mistake(
-                "The gate is multiplied with the map already; asked is the gate alone.",
+                "The gate is multiplied by the map already; what is asked for is the gate alone.",
                 lambda x, *a: x * _spatial_gate(x, *a),
             ),
             Mistake(
@@ -239,7 +239,7 @@ EXERCISES = {
             ),
             Mistake("The 7 x 7 convolution has a bias; CBAM's has none. Use bias=False.", shapes=_with_conv_bias),
             Mistake("The BatchNorm in the spatial gate is missing.", shapes=lambda shapes: shapes[:-2]),
-            Mistake("The two gates are averaged; CBAM multiplies with one, then with the other.", _averaged),
+            Mistake("The two gates are averaged; CBAM multiplies by one, then by the other.", _averaged),
             Mistake(
                 "In the spatial gate, mean and max are in the other order.",
                 lambda *a: _in_sequence(*a, spatial_options={"describe": _swapped}),

@@ -180,6 +180,19 @@ EXERCISES = {
                 lambda x, *w: torch.sigmoid(_mlp(x.permute(0, 3, 2, 1), *w)).permute(0, 3, 1, 2),
             ),
             Mistake(
+                "You permuted back with (0, 2, 3, 1) again. It moves three dimensions in a ring, so twice is not back; "
+                "permute(0, 3, 1, 2) is.",
+                lambda x, *w: torch.sigmoid(_mlp(x.permute(0, 2, 3, 1), *w)).permute(0, 2, 3, 1),
+            ),
+            Mistake(
+                "The second layer's bias is not used.",
+                lambda x, w1, b1, w2, b2: _gate(x, w1, b1, w2, torch.zeros_like(b2)),
+            ),
+            Mistake(
+                "The first layer's bias is not used.",
+                lambda x, w1, b1, w2, b2: _gate(x, w1, torch.zeros_like(b1), w2, b2),
+            ),
+            Mistake(
                 "It is still (N, H, W, C): permute(0, 3, 1, 2) brings the channels back to their place.",
                 lambda x, *w: torch.sigmoid(_mlp(x.permute(0, 2, 3, 1), *w)),
             ),
@@ -207,7 +220,8 @@ EXERCISES = {
                 lambda *a: _logits(*a).softmax(1),
             ),
             Mistake(
-                "The gate is multiplied with the map already; asked is the gate alone.", lambda x, *w: x * _gate(x, *w)
+                "The gate is multiplied by the map already; what is asked for is the gate alone.",
+                lambda x, *w: x * _gate(x, *w),
             ),
             Mistake(
                 NO_BIASES,
@@ -224,7 +238,7 @@ EXERCISES = {
         "It needs no look into the gate: it works for every module, and for a whole network.",
         (
             Mistake(
-                "You asked for the whole gate; asked is the gate at one pixel, in all channels.",
+                "You took the whole gate; what is asked for is the gate at one pixel, in all channels.",
                 lambda *a: _gradient(*a, pick=lambda out, row, column: out).abs().sum(0) > 0,
             ),
             Mistake(
@@ -236,7 +250,7 @@ EXERCISES = {
                 lambda *a: _gradient(*a).sum(0) > 0,
             ),
             Mistake(
-                "Only the first channel of the gate is asked; asked are all channels of it.",
+                "Only the first channel of the gate is looked at; all channels of it count.",
                 lambda *a: _gradient(*a, pick=lambda out, row, column: out[0, 0, row, column]).abs().sum(0) > 0,
             ),
             Mistake(
@@ -248,7 +262,8 @@ EXERCISES = {
                 lambda *a: (_gradient(*a) != 0).all(0),
             ),
             Mistake(
-                "Those are the gradients; asked is where they are not zero.", lambda *a: _gradient(*a).abs().sum(0)
+                "Those are the gradients; what is asked for is where they are not zero.",
+                lambda *a: _gradient(*a).abs().sum(0),
             ),
             Mistake(
                 "The channels are still there: a pixel is seen if any of its channels is. The shape should be (H, W).",

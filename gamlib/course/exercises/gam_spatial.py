@@ -80,6 +80,11 @@ def _with_second_norm(shapes):
     return [*shapes, shapes[-1][:1], shapes[-1][:1]]
 
 
+def _small_kernels(shapes):
+    (hidden, c, *_), gain, shift, _ = shapes
+    return [[hidden, c, 3, 3], gain, shift, [c, hidden, 3, 3]]
+
+
 def _circulating(shapes):
     w1, gain, shift, w2 = shapes
     return [w1, gain, gain, shift, w2, w2[:1], w2[:1], w2[:1]]
@@ -182,8 +187,11 @@ EXERCISES = {
                 lambda *a: torch.sigmoid(_logits(*a).mean((2, 3), keepdim=True)),
             ),
             Mistake(
-                "The gate is multiplied with the map already; asked is the gate alone.", lambda x, *w: x * _gate(x, *w)
+                "The gate is multiplied by the map already; what is asked for is the gate alone.",
+                lambda x, *w: x * _gate(x, *w),
             ),
+            Mistake("Its kernels are 3 x 3; GAM's are 7 x 7.", shapes=_small_kernels),
+            Mistake("It has no BatchNorm between its convolutions.", shapes=lambda shapes: [shapes[0], shapes[-1]]),
             Mistake("Its convolutions have biases; GAM's have none. Use bias=False.", shapes=_with_biases),
             Mistake(
                 CIRCULATING,
@@ -201,7 +209,7 @@ EXERCISES = {
         (
             Mistake("Nothing has moved: a view in, and the same view out.", lambda x, groups: x),
             Mistake(
-                "That is the way back: as (C / g, g), turned round. Asked is (g, C / g), turned round.",
+                "That is the way back: as (C / g, g), turned round. What is asked for is (g, C / g), turned round.",
                 _inverse_shuffle,
             ),
             Mistake(

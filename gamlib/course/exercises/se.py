@@ -115,10 +115,13 @@ GATES = (
 SE_GATE = (
     *(Mistake(message, function) for message, function in GATES),
     Mistake(
-        "The numbers are right; the shape should be (N, C, 1, 1), so that it can be multiplied with the map.",
+        "The numbers are right; the shape should be (N, C, 1, 1), so that it can be multiplied by the map.",
         lambda x, w1, w2: _gate(x, w1, w2)[:, :, 0, 0],
     ),
-    Mistake("That is the whole module's output; asked is the gate alone.", lambda x, w1, w2: x * _gate(x, w1, w2)),
+    Mistake(
+        "That is the whole module's output; what is asked for is the gate alone.",
+        lambda x, w1, w2: x * _gate(x, w1, w2),
+    ),
 )
 
 
@@ -139,7 +142,7 @@ def _not_reduced(shapes):
 SE_MODULE = (
     *(Mistake(message, lambda x, w1, w2, f=function: x * f(x, w1, w2)) for message, function in GATES),
     Mistake(
-        "That is the gate; the module returns the map, multiplied with it.",
+        "That is the gate; the module returns the map, multiplied by it.",
         lambda x, w1, w2: _gate(x, w1, w2),
     ),
     Mistake("The gate is added; it should be multiplied.", lambda x, w1, w2: x + _gate(x, w1, w2)),
@@ -173,7 +176,7 @@ EXERCISES = {
     "se.gate": Exercise(
         se_gate,
         se_trials,
-        "The two ones at the end of the shape let the gate be multiplied with the map as it is.",
+        "The two ones at the end of the shape let the gate be multiplied by the map as it is.",
         SE_GATE,
         gives="gate",
     ),

@@ -90,6 +90,20 @@ def _other_way_round(x, *weights):
     return x * (cw + ch + hw) / 3
 
 
+def _reshaped(x, *weights):
+    total = 0
+    for r, w in zip(ROTATIONS, (weights[:3], weights[3:6], weights[6:]), strict=True):
+        rotated = x.reshape([x.shape[i] for i in r])
+        total = total + (rotated * _plane_gate(rotated, *w)).reshape(x.shape)
+    return total / 3
+
+
+def _with_biases(shapes):
+    return [
+        shape for weight, gain, shift in zip(*[iter(shapes)] * 3, strict=True) for shape in (weight, [], gain, shift)
+    ]
+
+
 def _multiplied(x, *weights):
     cw, ch, hw = _gates(x, *weights)
     return x * cw * ch * hw
@@ -124,8 +138,14 @@ EXERCISES = {
                 "permute moves dimensions.",
                 lambda x: x.reshape(x.shape[0], x.shape[2], x.shape[1], x.shape[3]),
             ),
-            Mistake("Channels and width changed places; asked are channels and height.", lambda x: x.transpose(1, 3)),
-            Mistake("Height and width changed places; asked are channels and height.", lambda x: x.transpose(2, 3)),
+            Mistake(
+                "Channels and width changed places; what is asked for is channels and height.",
+                lambda x: x.transpose(1, 3),
+            ),
+            Mistake(
+                "Height and width changed places; what is asked for is channels and height.",
+                lambda x: x.transpose(2, 3),
+            ),
             Mistake(
                 "The height is second, but the channels went to the end. Only two dimensions change places.",
                 lambda x: x.permute(0, 2, 3, 1),
@@ -159,10 +179,16 @@ EXERCISES = {
                 "One plane's weights are used for all three; each has its own.",
                 lambda x, *w: _tam(x, *w[:3], *w[:3], *w[:3]),
             ),
+            Mistake("The planes are reshaped, not permuted: that tears rows apart.", _reshaped),
+            Mistake("Its convolutions have biases; TAM's have none. Use bias=False.", shapes=_with_biases),
+            Mistake("It has one gate for all three planes; each plane has its own.", shapes=lambda shapes: shapes[:3]),
+            Mistake("Its gates have no BatchNorm.", shapes=lambda shapes: shapes[::3]),
             Mistake("The three are added; divide by 3, so that the gate stays in [0, 1].", lambda *a: 3 * _tam(*a)),
             Mistake("The three gates are multiplied; TAM takes their mean.", _multiplied),
             Mistake("The three run one after the other; TAM's look at the same map, side by side.", _in_sequence),
-            Mistake("That is the gate; asked is the map, scaled with it.", lambda x, *w: sum(_gates(x, *w)) / 3),
+            Mistake(
+                "That is the gate; what is asked for is the map, scaled with it.", lambda x, *w: sum(_gates(x, *w)) / 3
+            ),
             Mistake(
                 "Mean and max are in the other order: max comes first, as in the official code.",
                 lambda *a: _tam(*a, pool=lambda x: _z_pool(x).flip(1)),
@@ -179,7 +205,7 @@ EXERCISES = {
     "abn.map": Exercise(
         attention_map,
         map_trials,
-        "The map is made of class maps: what the branch finds telling, class by class, is what the trunk is shown.",
+        "The map is made of what the branch finds telling, whatever the class, and that is what the trunk is shown.",
         (
             Mistake("The BatchNorm before the sigmoid is missing.", lambda *a: _map(*a, norm=_no_norm)),
             Mistake(
@@ -196,9 +222,9 @@ EXERCISES = {
                     _norm(F.conv2d(a, w, padding=1), g, s).flatten(2).softmax(2).view(_map(a, w, g, s).shape)
                 ),
             ),
-            Mistake("That is 1 + M, by which the trunk is scaled; asked is M.", lambda *a: 1 + _map(*a)),
+            Mistake("That is 1 + M, by which the trunk is scaled; what is asked for is M.", lambda *a: 1 + _map(*a)),
             Mistake(
-                "The class maps are scaled with M already; asked is M alone. (It is the trunk's map that M scales.)",
+                "The branch's maps are scaled with M already; asked for is M alone. (M scales the trunk's map.)",
                 lambda a, *w: a * _map(a, *w),
             ),
         ),
