@@ -108,7 +108,9 @@ def plan(
 
 
 def variant(attention: str, reduction: int | None) -> tuple[str, dict[str, object]]:
-    """ "gam:kernel_size=9,shuffle=after" -> ("gam", {"kernel_size": 9, "shuffle": "after"}), with the reduction, too.
+    """Name and options of a mechanism as typed: of "gam:kernel_size=9", ("gam", {"kernel_size": 9}).
+
+    Where it has a reduction and does not say it, it gets `reduction`.
 
     Raises:
         ValueError: for something else than OPTION=VALUE, separated by commas, after the colon.

@@ -138,14 +138,10 @@ def plain(value: object, wanted: object) -> object:
     if isinstance(wanted, Tensor):
         if isinstance(value, np.ndarray | np.generic | float | int | list):
             value = torch.as_tensor(value)
-        return value.detach().cpu().to_dense() if isinstance(value, Tensor) and value.is_sparse else detached(value)
+        value = value.detach().cpu() if isinstance(value, Tensor) else value
+        return value.to_dense() if isinstance(value, Tensor) and value.is_sparse else value
     is_one_number = isinstance(value, Tensor | np.ndarray | np.generic) and np.prod(value.shape) == 1
     return value.item() if is_one_number else value
-
-
-def detached(value: object) -> object:
-    """A tensor on the CPU, without its history."""
-    return value.detach().cpu() if isinstance(value, Tensor) else value
 
 
 def outputs(mistake: Mistake, trials: Sequence[Trial]) -> list[object] | None:

@@ -134,6 +134,7 @@ EXERCISES = {
             Mistake(
                 "The reduction is left out: between the layers stand C / r numbers.", lambda c, r: 2 * c * c + 2 * c
             ),
+            Mistake("The first layer has biases, too: C / r of them.", lambda c, r: 2 * c * (c // r) + c),
             Mistake(
                 "The reduction counts once: from C to C / r, and from C / r to C.",
                 lambda c, r: 2 * (c // r) ** 2 + c // r + c,
@@ -154,6 +155,11 @@ EXERCISES = {
                 lambda c, r, h, w: (2 * c * (c // r) + c // r + c) * h * w,
             ),
             Mistake("One layer is missing: C to C / r, and back to C.", lambda c, r, h, w: c * (c // r) * h * w),
+            Mistake("The reduction is left out.", lambda c, r, h, w: 2 * c * c * h * w),
+            Mistake(
+                "There are height times width pixels; you counted one side alone.",
+                lambda c, r, h, w: 2 * c * (c // r) * h,
+            ),
             Mistake(
                 "You counted additions and multiplications apart; a MAC is one of each.",
                 lambda c, r, h, w: 4 * c * (c // r) * h * w,

@@ -245,6 +245,10 @@ EXERCISES = {
                 "The reduction counts once: there are C / r hidden channels, C / (r g) in a group.",
                 lambda r, g: (r * g) ** 2,
             ),
+            Mistake(
+                "The groups count twice: there are g of them, and each must hold a channel of all g.",
+                lambda r, g: r * g**3,
+            ),
             Mistake("The reduction is not squared; the groups are.", lambda r, g: r * r * g),
             Mistake("It is C / (r g) that must reach g: they are multiplied, not added.", lambda r, g: r + g * g),
         ),
