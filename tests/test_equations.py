@@ -96,14 +96,20 @@ def scale(line):
     return line(tiny=x, gate=gate), reference.scale_channels(x, gate[:, :, 0, 0])
 
 
+def block_weights(block: nn.Module) -> dict[str, Tensor]:
+    weights = [p for name, p in block.named_parameters() if "attention" not in name]
+    return dict(zip(("w1", "g1", "b1", "w2", "g2", "b2"), weights, strict=True))
+
+
+def literal_change(x: Tensor, block: nn.Module) -> Tensor:
+    """What the block adds."""
+    hidden = reference.relu(reference.batch_norm(reference.conv(x, block.conv1), block.bn1))
+    return reference.batch_norm(reference.conv(hidden, block.conv2), block.bn2)
+
+
 def residual_block(line):
-    block = with_random_weights(resnet20(10).layer1[0])
-    x = drawn(2, 16, 5, 6)
-    names = ("w1", "g1", "b1", "w2", "g2", "b2")
-    weights = (block.conv1.weight, block.bn1.weight, block.bn1.bias, block.conv2.weight, block.bn2.weight)
-    literal = reference.relu(reference.batch_norm(reference.conv(x, block.conv1), block.bn1))
-    literal = reference.relu(x + reference.batch_norm(reference.conv(literal, block.conv2), block.bn2))
-    return line(x=x, **dict(zip(names, (*weights, block.bn2.bias), strict=True))), block(x), literal
+    x, block = drawn(2, 16, 5, 6), with_random_weights(resnet20(10).layer1[0])
+    return line(x=x, **block_weights(block)), block(x), reference.relu(x + literal_change(x, block))
 
 
 def se_squeeze(line):
@@ -238,12 +244,9 @@ def gam_module(line):
 
 def gam_block(line):
     block = with_random_weights(create_model("resnet20", "gam", {"reduction": 4}).layer1[0])
-    x, names = drawn(2, 16, 9, 8), ("w1", "g1", "b1", "w2", "g2", "b2")
-    weights = [p for name, p in block.named_parameters() if "attention" not in name]
-    literal = reference.relu(reference.batch_norm(reference.conv(x, block.conv1), block.bn1))
-    literal = reference.gam(reference.batch_norm(reference.conv(literal, block.conv2), block.bn2), block.attention)
-    notebooks = line(x=x, attention=block.attention, **dict(zip(names, weights, strict=True)))
-    return notebooks, block(x), reference.relu(x + literal)
+    x = drawn(2, 16, 9, 8)
+    literal = reference.relu(x + reference.gam(literal_change(x, block), block.attention))
+    return line(x=x, attention=block.attention, **block_weights(block)), block(x), literal
 
 
 EQUATIONS = {

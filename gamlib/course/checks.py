@@ -106,8 +106,8 @@ def apply(solution: object, trial: Trial) -> object:
         module = copy.deepcopy(solution)
     else:
         return solution(*(copied(value) for value in (*trial.inputs, *trial.weights)))
-    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
-        module(*map(copied, trial.inputs))  # a lazy layer learns its size
+    if is_lazy(module):
+        module(*map(copied, trial.inputs))  # its layers learn their sizes
     module = module.train().double()  # so that a coarse type does not hide a mistake
     inputs = [value.double() if isinstance(value, Tensor) else copied(value) for value in trial.inputs]
     if not fits(module, trial):
@@ -122,10 +122,13 @@ def apply(solution: object, trial: Trial) -> object:
 
 
 def fits(module: nn.Module, trial: Trial) -> bool:
-    """Whether the trial's weights have the shapes of the module's parameters."""
-    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
-        return True  # a lazy layer takes any size yet
-    return shapes_of(module) == [squeezed(weight) for weight in trial.weights]
+    """Whether the trial's weights have the shapes of the module's parameters, or may come to have them."""
+    return is_lazy(module) or shapes_of(module) == [squeezed(weight) for weight in trial.weights]
+
+
+def is_lazy(module: nn.Module) -> bool:
+    """Whether a parameter has no size yet."""
+    return any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters())
 
 
 def copied(value: object) -> object:

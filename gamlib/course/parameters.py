@@ -35,13 +35,14 @@ def judge(exercise: Exercise, trials: Sequence[Trial], unlike: UnlikeParameters,
     """A known mistake, or what can be said of the output without the weights; None for a stub."""
     if unlike.output is None or unlike.output is Ellipsis:
         return None
-    shapes, expected = shapes_of(unlike.module), [squeezed(weight) for weight in trials[0].weights]
+    modules = [unlike.module]
     if isinstance(unlike.solution, type):  # by all sizes, since one size may look like another mistake
-        found = [shapes_of(unlike.solution(**trial.construct)) for trial in trials]
-        sizes = [(ours, [squeezed(w) for w in trial.weights]) for ours, trial in zip(found, trials, strict=True)]
-        shapes, expected = next(pair for pair in sizes if pair[0] != pair[1])
-    else:
-        sizes = [(shapes, expected)]
+        modules = [unlike.solution(**trial.construct) for trial in trials]
+    sizes = [
+        (shapes_of(module), [squeezed(weight) for weight in trial.weights])
+        for module, trial in zip(modules, trials, strict=True)
+    ]
+    shapes, expected = next(pair for pair in sizes if pair[0] != pair[1])
     if not shapes:
         return NO_PARAMETERS
     for mistake in exercise.mistakes:

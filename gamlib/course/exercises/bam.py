@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from gamlib.course.exercise import Exercise, Mistake, Trial
 from gamlib.course.exercises._draw import SHAPES, centred, drawn
+from gamlib.course.exercises._layers import no_norm, norm
 
 
 def reach(layers: list[tuple[int, int]]) -> int:
@@ -17,7 +18,7 @@ def reach(layers: list[tuple[int, int]]) -> int:
 
 def channel_branch(x: Tensor, w1: Tensor, b1: Tensor, gain: Tensor, shift: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
     """Mc as the code has it: mean, Linear, BatchNorm, ReLU, Linear. Logits (N, C, 1, 1)."""
-    hidden = F.batch_norm(F.linear(x.mean((2, 3)), w1, b1), None, None, gain, shift, training=True)
+    hidden = norm(F.linear(x.mean((2, 3)), w1, b1), gain, shift)
     return F.linear(F.relu(hidden), w2, b2)[:, :, None, None]
 
 
@@ -38,15 +39,13 @@ def channel_trials() -> list[Trial]:
     ]
 
 
-def _channel_logits(x, w1, b1, gain, shift, w2, b2, pool=lambda x: x.mean((2, 3)), relu=F.relu, norm=True):
-    hidden = F.linear(pool(x), w1, b1)
-    if norm:
-        hidden = F.batch_norm(hidden, None, None, gain, shift, training=True)
+def _channel_logits(x, w1, b1, gain, shift, w2, b2, pool=lambda x: x.mean((2, 3)), relu=F.relu, norm=norm):
+    hidden = norm(F.linear(pool(x), w1, b1), gain, shift)
     return F.linear(relu(hidden), w2, b2)[:, :, None, None]
 
 
 def _relu_before_norm(x, w1, b1, gain, shift, w2, b2):
-    hidden = F.batch_norm(F.relu(F.linear(x.mean((2, 3)), w1, b1)), None, None, gain, shift, training=True)
+    hidden = norm(F.relu(F.linear(x.mean((2, 3)), w1, b1)), gain, shift)
     return F.linear(hidden, w2, b2)[:, :, None, None]
 
 
@@ -101,7 +100,7 @@ EXERCISES = {
         channel_trials,
         "With the BatchNorm it needs a batch of two or more in training: an image alone has no spread.",
         (
-            Mistake("The BatchNorm between the layers is missing.", lambda *a: _channel_logits(*a, norm=False)),
+            Mistake("The BatchNorm between the layers is missing.", lambda *a: _channel_logits(*a, norm=no_norm)),
             Mistake("The ReLU is missing.", lambda *a: _channel_logits(*a, relu=lambda h: h)),
             Mistake(
                 "You summed over the pixels; BAM takes their mean.",

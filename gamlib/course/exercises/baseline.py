@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from gamlib.course.exercise import Exercise, Mistake, Trial
 from gamlib.course.exercises._draw import SHAPES, drawn
+from gamlib.course.exercises._layers import norm
 
 
 def conv_parameters(c_in: int, c_out: int, kernel_size: int, bias: bool) -> int:
@@ -151,36 +152,32 @@ RECEPTIVE_FIELD = (
 )
 
 
-def _norm(x, gain, bias):
-    return F.batch_norm(x, None, None, gain, bias, training=True)
-
-
 def _conv(x, weight):
     return F.conv2d(x, weight, padding=1)
 
 
 def _no_shortcut(x, w1, g1, b1, w2, g2, b2):
-    return F.relu(_norm(_conv(F.relu(_norm(_conv(x, w1), g1, b1)), w2), g2, b2))
+    return F.relu(norm(_conv(F.relu(norm(_conv(x, w1), g1, b1)), w2), g2, b2))
 
 
 def _relu_before_add(x, w1, g1, b1, w2, g2, b2):
-    return x + F.relu(_norm(_conv(F.relu(_norm(_conv(x, w1), g1, b1)), w2), g2, b2))
+    return x + F.relu(norm(_conv(F.relu(norm(_conv(x, w1), g1, b1)), w2), g2, b2))
 
 
 def _no_last_relu(x, w1, g1, b1, w2, g2, b2):
-    return x + _norm(_conv(F.relu(_norm(_conv(x, w1), g1, b1)), w2), g2, b2)
+    return x + norm(_conv(F.relu(norm(_conv(x, w1), g1, b1)), w2), g2, b2)
 
 
 def _no_middle_relu(x, w1, g1, b1, w2, g2, b2):
-    return F.relu(x + _norm(_conv(_norm(_conv(x, w1), g1, b1), w2), g2, b2))
+    return F.relu(x + norm(_conv(norm(_conv(x, w1), g1, b1), w2), g2, b2))
 
 
 def _relu_before_norm(x, w1, g1, b1, w2, g2, b2):
-    return F.relu(x + _norm(_conv(_norm(F.relu(_conv(x, w1)), g1, b1), w2), g2, b2))
+    return F.relu(x + norm(_conv(norm(F.relu(_conv(x, w1)), g1, b1), w2), g2, b2))
 
 
 def _one_norm_for_both(x, w1, g1, b1, w2, g2, b2):
-    return F.relu(x + _norm(_conv(F.relu(_norm(_conv(x, w1), g1, b1)), w2), g1, b1))
+    return F.relu(x + norm(_conv(F.relu(norm(_conv(x, w1), g1, b1)), w2), g1, b1))
 
 
 def _no_norms(x, w1, g1, b1, w2, g2, b2):
@@ -188,11 +185,11 @@ def _no_norms(x, w1, g1, b1, w2, g2, b2):
 
 
 def _no_second_norm(x, w1, g1, b1, w2, g2, b2):
-    return F.relu(x + _conv(F.relu(_norm(_conv(x, w1), g1, b1)), w2))
+    return F.relu(x + _conv(F.relu(norm(_conv(x, w1), g1, b1)), w2))
 
 
 def _relu_twice(x, w1, g1, b1, w2, g2, b2):
-    return F.relu(x + F.relu(_norm(_conv(F.relu(_norm(_conv(x, w1), g1, b1)), w2), g2, b2)))
+    return F.relu(x + F.relu(norm(_conv(F.relu(norm(_conv(x, w1), g1, b1)), w2), g2, b2)))
 
 
 def _weights_exchanged(x, w1, g1, b1, w2, g2, b2):
@@ -208,7 +205,7 @@ def _one_kernel(x, w1, g1, b1, w2, g2, b2):
 
 
 def _no_first_norm(x, w1, g1, b1, w2, g2, b2):
-    return F.relu(x + _norm(_conv(F.relu(_conv(x, w1)), w2), g2, b2))
+    return F.relu(x + norm(_conv(F.relu(_conv(x, w1)), w2), g2, b2))
 
 
 def _gains_and_shifts_exchanged(x, w1, g1, b1, w2, g2, b2):

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from gamlib.course.exercise import Exercise, Mistake, Trial
 from gamlib.course.exercises._draw import SHAPES, centred, drawn
+from gamlib.course.exercises._layers import no_norm, norm
 
 
 def descriptor(x: Tensor) -> Tensor:
@@ -55,9 +56,8 @@ def _channel_gate(x, w1, b1, w2, b2, pools=("mean", "max"), join=lambda a, b: a 
     return torch.sigmoid(join(*mlps) if len(mlps) == 2 else mlps[0])[:, :, None, None]
 
 
-def _spatial_gate(x, weight, gain, shift, describe=descriptor, norm=True, sigmoid=torch.sigmoid):
-    out = F.conv2d(describe(x), weight, padding=3)
-    return sigmoid(F.batch_norm(out, None, None, gain, shift, training=True) if norm else out)
+def _spatial_gate(x, weight, gain, shift, describe=descriptor, norm=norm, sigmoid=torch.sigmoid):
+    return sigmoid(norm(F.conv2d(describe(x), weight, padding=3), gain, shift))
 
 
 def _one_pass(x, w1, b1, w2, b2):
@@ -199,7 +199,7 @@ EXERCISES = {
                 "The BatchNorm's scale and shift are exchanged.",
                 lambda x, w, gain, shift: _spatial_gate(x, w, shift, gain),
             ),
-            Mistake("The BatchNorm after the convolution is missing.", lambda *a: _spatial_gate(*a, norm=False)),
+            Mistake("The BatchNorm after the convolution is missing.", lambda *a: _spatial_gate(*a, norm=no_norm)),
             Mistake(
                 "Your gate can leave [0, 1]: it looks as if the sigmoid is missing.",
                 lambda *a: _spatial_gate(*a, sigmoid=lambda z: z),
@@ -246,7 +246,7 @@ EXERCISES = {
             ),
             Mistake(
                 "In the spatial gate, the BatchNorm is missing.",
-                lambda *a: _in_sequence(*a, spatial_options={"norm": False}),
+                lambda *a: _in_sequence(*a, spatial_options={"norm": no_norm}),
             ),
             Mistake(
                 "In the channel gate, the max is missing.",

@@ -23,7 +23,7 @@ def channel_macs(channels: int, reduction: int, height: int, width: int) -> int:
 
 def channel_gate(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
     """Mc: the MLP over the channels of every pixel, then a sigmoid: (N, C, H, W)."""
-    return _gate(x, w1, b1, w2, b2)
+    return gate(x, w1, b1, w2, b2)
 
 
 def sees(gate: Callable[[Tensor], Tensor], x: Tensor, row: int, column: int) -> Tensor:
@@ -69,12 +69,12 @@ def _mlp(z, w1, b1, w2, b2, relu=F.relu, linear=F.linear):
     return linear(relu(linear(z, w1, b1)), w2, b2)
 
 
-def _logits(x, *weights, **options):
+def logits(x, *weights, **options):
     return _mlp(x.permute(0, 2, 3, 1), *weights, **options).permute(0, 3, 1, 2)
 
 
-def _gate(x, *weights, **options):
-    return torch.sigmoid(_logits(x, *weights, **options))
+def gate(x, *weights, sigmoid=torch.sigmoid, **options):
+    return sigmoid(logits(x, *weights, **options))
 
 
 def _reshaped(x, *weights):
@@ -86,11 +86,11 @@ def _reshaped_back(x, *weights):
     return torch.sigmoid(_mlp(x.permute(0, 2, 3, 1), *weights)).reshape(x.shape)
 
 
-def _without_biases(shapes):
+def without_biases(shapes):
     return [shape for shape in shapes if len(shape) > 1]
 
 
-def _reduction_four(shapes):
+def reduction_four(shapes):
     c = shapes[-1][0]
     return [[c // 4, c], [c // 4], [c, c // 4], [c]]
 
@@ -101,7 +101,7 @@ def _gradient(gate, x, row, column, pick=lambda out, row, column: out[0, :, row,
     return x.grad[0]
 
 
-def _hidden_is_r(shapes):
+def hidden_is_r(shapes):
     (hidden, channels), *_ = shapes
     r = channels // hidden
     return [[r, channels], [r], [channels, r], [channels]]
@@ -171,7 +171,7 @@ EXERCISES = {
         gate_trials,
         "One gate for every channel and pixel, and each pixel's is worked out from that pixel alone.",
         (
-            Mistake(NO_SIGMOID, _logits),
+            Mistake(NO_SIGMOID, logits),
             Mistake(
                 "You averaged over the pixels first: that is SE's gate. Nothing is pooled here.",
                 lambda x, *w: torch.sigmoid(_mlp(x.mean((2, 3)), *w))[:, :, None, None],
@@ -192,11 +192,11 @@ EXERCISES = {
             ),
             Mistake(
                 "The second layer's bias is not used.",
-                lambda x, w1, b1, w2, b2: _gate(x, w1, b1, w2, torch.zeros_like(b2)),
+                lambda x, w1, b1, w2, b2: gate(x, w1, b1, w2, torch.zeros_like(b2)),
             ),
             Mistake(
                 "The first layer's bias is not used.",
-                lambda x, w1, b1, w2, b2: _gate(x, w1, torch.zeros_like(b1), w2, b2),
+                lambda x, w1, b1, w2, b2: gate(x, w1, torch.zeros_like(b1), w2, b2),
             ),
             Mistake(
                 "It is still (N, H, W, C): permute(0, 3, 1, 2) brings the channels back to their place.",
@@ -214,27 +214,27 @@ EXERCISES = {
             ),
             Mistake(
                 "One matrix is used twice, the second time turned round; each layer has its own.",
-                lambda x, w1, b1, w2, b2: _gate(x, w1, b1, w1.T, b2),
+                lambda x, w1, b1, w2, b2: gate(x, w1, b1, w1.T, b2),
             ),
-            Mistake("The ReLU between the layers is missing.", lambda *a: _gate(*a, relu=lambda h: h)),
+            Mistake("The ReLU between the layers is missing.", lambda *a: gate(*a, relu=lambda h: h)),
             Mistake(
-                "There is a sigmoid between the layers; a ReLU belongs there.", lambda *a: _gate(*a, relu=torch.sigmoid)
+                "There is a sigmoid between the layers; a ReLU belongs there.", lambda *a: gate(*a, relu=torch.sigmoid)
             ),
-            Mistake("The biases are not used.", lambda *a: _gate(*a, linear=lambda z, w, b: F.linear(z, w))),
+            Mistake("The biases are not used.", lambda *a: gate(*a, linear=lambda z, w, b: F.linear(z, w))),
             Mistake(
                 "That is a softmax: the channels of a pixel compete for a sum of one. A gate needs the sigmoid.",
-                lambda *a: _logits(*a).softmax(1),
+                lambda *a: logits(*a).softmax(1),
             ),
             Mistake(
                 "The gate is multiplied by the map already; what is asked for is the gate alone.",
-                lambda x, *w: x * _gate(x, *w),
+                lambda x, *w: x * gate(x, *w),
             ),
             Mistake(
                 NO_BIASES,
-                shapes=_without_biases,
+                shapes=without_biases,
             ),
-            Mistake(REDUCTION_FOUR, shapes=_reduction_four),
-            Mistake(HIDDEN_IS_R, shapes=_hidden_is_r),
+            Mistake(REDUCTION_FOUR, shapes=reduction_four),
+            Mistake(HIDDEN_IS_R, shapes=hidden_is_r),
         ),
         gives="gate",
     ),

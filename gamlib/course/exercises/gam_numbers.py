@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from gamlib.course.exercise import Exercise, Mistake, Trial
 from gamlib.course.exercises import gam_channel, gam_spatial
 from gamlib.course.exercises._draw import SHAPES, centred, drawn
+from gamlib.course.exercises._layers import no_norm, norm
 
 
 def gam(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, k1: Tensor, gain: Tensor, shift: Tensor, k2: Tensor):
@@ -63,16 +64,12 @@ def _kernel(channels):
     return centred(channels, channels, 3, 3) / 3
 
 
-def _norm(x, gain, shift):
-    return F.batch_norm(x, None, None, gain, shift, training=True)
-
-
 def _first(x, w, g, b):
-    return F.relu(_norm(F.conv2d(x, w, padding=1), g, b))
+    return F.relu(norm(F.conv2d(x, w, padding=1), g, b))
 
 
 def _second(x, w, g, b):
-    return _norm(F.conv2d(x, w, padding=1), g, b)
+    return norm(F.conv2d(x, w, padding=1), g, b)
 
 
 def _change(x, w1, g1, b1, w2, g2, b2):
@@ -80,15 +77,12 @@ def _change(x, w1, g1, b1, w2, g2, b2):
     return _second(_first(x, w1, g1, b1), w2, g2, b2)
 
 
-def _channel(x, weights, sigmoid=torch.sigmoid):
-    w1, b1, w2, b2, *_ = weights
-    hidden = F.relu(F.linear(x.permute(0, 2, 3, 1), w1, b1))
-    return sigmoid(F.linear(hidden, w2, b2).permute(0, 3, 1, 2))
+def _channel(x, weights, **options):
+    return gam_channel.gate(x, *weights[:4], **options)
 
 
-def _spatial(x, weights, last=lambda z: z, norm=_norm, relu=F.relu, sigmoid=torch.sigmoid):
-    *_, k1, gain, shift, k2 = weights
-    return sigmoid(last(F.conv2d(relu(norm(F.conv2d(x, k1, padding=3), gain, shift)), k2, padding=3)))
+def _spatial(x, weights, **options):
+    return gam_spatial.gate(x, *weights[4:], **options)
 
 
 def _in_sequence(x, *weights, channel=None, **spatial):
@@ -105,43 +99,19 @@ def _scales_the_input(x, *weights):
     return x * _spatial(x * _channel(x, weights), weights)
 
 
-def _second_norm(z):
-    return F.batch_norm(z, None, None, training=True)
-
-
 def _pooled(x, *weights):
     x = x * _channel(x.mean((2, 3), keepdim=True), weights)
     return x * _spatial(x, weights)
 
 
-def _conv_biases(shapes):
-    *mlp, k1, gain, shift, k2 = shapes
-    return [*mlp, k1, gain, gain, shift, k2, k2[:1]]
+def _spatially(change):
+    """A mistake in the spatial gate's shapes, in the whole module's."""
+    return _in_both(list, change)
 
 
-def _circulating(shapes):
-    return [*_conv_biases(shapes), shapes[-1][:1], shapes[-1][:1]]
-
-
-def _second_norm_shapes(shapes):
-    return [*shapes, shapes[-1][:1], shapes[-1][:1]]
-
-
-def _no_linear_biases(shapes):
-    w1, _, w2, _, *spatial = shapes
-    return [w1, w2, *spatial]
-
-
-def _reduction_four(shapes):
-    c = shapes[0][1]
-    h = c // 4
-    return [[h, c], [h], [c, h], [c], [h, c, 7, 7], [h], [h], [c, h, 7, 7]]
-
-
-def _hidden_is_r(shapes):
-    (h, c), *_ = shapes
-    r = c // h
-    return [[r, c], [r], [c, r], [c], [r, c, 7, 7], [r], [r], [c, r, 7, 7]]
+def _in_both(change_channel, change_spatial):
+    """A mistake in both gates' shapes."""
+    return lambda shapes: [*change_channel(shapes[:4]), *change_spatial(shapes[4:])]
 
 
 def _convs_alone(channels, reduction, conv_biases, second_norm):
@@ -180,13 +150,13 @@ EXERCISES = {
             ),
             Mistake(
                 gam_spatial.SECOND_NORM,
-                lambda x, *w: _in_sequence(x, *w, last=_second_norm),
-                _second_norm_shapes,
+                lambda x, *w: _in_sequence(x, *w, last=norm),
+                _spatially(gam_spatial.with_second_norm),
             ),
             Mistake(
                 "No sigmoid on the channel gate, and a BatchNorm after the second convolution: that is the GAM code "
                 "that circulates on the web. GAM has the one, and the paper's counts have no room for the other.",
-                lambda x, *w: _in_sequence(x, *w, channel={"sigmoid": lambda z: z}, last=_second_norm),
+                lambda x, *w: _in_sequence(x, *w, channel={"sigmoid": lambda z: z}, last=norm),
             ),
             Mistake(
                 "The spatial gate can leave [0, 1]: its sigmoid is missing.",
@@ -194,7 +164,7 @@ EXERCISES = {
             ),
             Mistake(
                 "The BatchNorm in the spatial gate is missing.",
-                lambda x, *w: _in_sequence(x, *w, norm=lambda z, gain, shift: z),
+                lambda x, *w: _in_sequence(x, *w, norm=no_norm),
             ),
             Mistake("The ReLU in the spatial gate is missing.", lambda x, *w: _in_sequence(x, *w, relu=lambda z: z)),
             Mistake("The channel gate averages over the pixels first; nothing is pooled in GAM.", _pooled),
@@ -206,21 +176,24 @@ EXERCISES = {
             ),
             Mistake(
                 gam_spatial.CIRCULATING,
-                shapes=_circulating,
+                shapes=_spatially(gam_spatial.circulating),
             ),
             Mistake(
                 f"{gam_spatial.CIRCULATING} And its reduction is 4 whatever it is called with.",
-                shapes=lambda shapes: _circulating(_reduction_four(shapes)),
+                shapes=_in_both(gam_channel.reduction_four, gam_spatial.circulating_at_four),
             ),
-            Mistake(gam_channel.HIDDEN_IS_R, shapes=_hidden_is_r),
-            Mistake("Its convolutions have biases; GAM's have none. Use bias=False.", shapes=_conv_biases),
+            Mistake(gam_channel.HIDDEN_IS_R, shapes=_in_both(gam_channel.hidden_is_r, gam_spatial.hidden_is_r)),
+            Mistake(
+                "Its convolutions have biases; GAM's have none. Use bias=False.",
+                shapes=_spatially(gam_spatial.with_biases),
+            ),
             Mistake(
                 gam_channel.NO_BIASES,
-                shapes=_no_linear_biases,
+                shapes=_in_both(gam_channel.without_biases, list),
             ),
             Mistake(
                 gam_channel.REDUCTION_FOUR,
-                shapes=_reduction_four,
+                shapes=_in_both(gam_channel.reduction_four, gam_spatial.reduction_four),
             ),
         ),
         gives="gated map",
@@ -242,7 +215,7 @@ EXERCISES = {
             Mistake(
                 "The attention stands before the last BatchNorm, which would undo part of it; it belongs after.",
                 lambda x, attention, w1, g1, b1, w2, g2, b2: F.relu(
-                    x + _norm(attention(F.conv2d(_first(x, w1, g1, b1), w2, padding=1)), g2, b2)
+                    x + norm(attention(F.conv2d(_first(x, w1, g1, b1), w2, padding=1)), g2, b2)
                 ),
             ),
             Mistake(

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from gamlib.course.exercise import Exercise, Mistake, Trial
 from gamlib.course.exercises._draw import centred, drawn
-from gamlib.course.exercises.gam_channel import REDUCTION_FOUR
+from gamlib.course.exercises._layers import no_norm, norm
+from gamlib.course.exercises.gam_channel import HIDDEN_IS_R, REDUCTION_FOUR
 
 # Larger than a kernel of 7, so that a convolution without padding still gives something.
 SHAPES = ((2, 8, 14, 15), (3, 16, 15, 13), (2, 8, 13, 16))
@@ -20,7 +21,7 @@ def spatial_parameters(channels: int, reduction: int, groups: int) -> int:
 
 def spatial_gate(x: Tensor, w1: Tensor, gain: Tensor, shift: Tensor, w2: Tensor) -> Tensor:
     """Ms: convolution, BatchNorm, ReLU, convolution, sigmoid: (N, C, H, W)."""
-    return _gate(x, w1, gain, shift, w2)
+    return gate(x, w1, gain, shift, w2)
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
@@ -47,20 +48,16 @@ def gate_trials() -> list[Trial]:
     ]
 
 
-def _norm(x, gain=None, shift=None):
-    return F.batch_norm(x, None, None, gain, shift, training=True)
-
-
-def _logits(x, w1, gain, shift, w2, norm=_norm, relu=F.relu, padding=3, conv=F.conv2d):
+def logits(x, w1, gain, shift, w2, norm=norm, relu=F.relu, padding=3, conv=F.conv2d):
     return conv(relu(norm(conv(x, w1, padding=padding), gain, shift)), w2, padding=padding)
 
 
-def _gate(*arguments, **options):
-    return torch.sigmoid(_logits(*arguments, **options))
+def gate(*arguments, last=lambda z: z, sigmoid=torch.sigmoid, **options):
+    return sigmoid(last(logits(*arguments, **options)))
 
 
 def _relu_before_norm(x, w1, gain, shift, w2):
-    return torch.sigmoid(F.conv2d(_norm(F.relu(F.conv2d(x, w1, padding=3)), gain, shift), w2, padding=3))
+    return torch.sigmoid(F.conv2d(norm(F.relu(F.conv2d(x, w1, padding=3)), gain, shift), w2, padding=3))
 
 
 def _reflected(x, weight, padding):
@@ -71,12 +68,12 @@ def _replicated(x, weight, padding):
     return F.conv2d(F.pad(x, (padding,) * 4, mode="replicate"), weight)
 
 
-def _with_biases(shapes):
+def with_biases(shapes):
     w1, gain, shift, w2 = shapes
     return [w1, gain, gain, shift, w2, w2[:1]]
 
 
-def _with_second_norm(shapes):
+def with_second_norm(shapes):
     return [*shapes, shapes[-1][:1], shapes[-1][:1]]
 
 
@@ -85,18 +82,27 @@ def _small_kernels(shapes):
     return [[hidden, c, 3, 3], gain, shift, [c, hidden, 3, 3]]
 
 
-def _circulating(shapes):
+def circulating(shapes):
     w1, gain, shift, w2 = shapes
     return [w1, gain, gain, shift, w2, w2[:1], w2[:1], w2[:1]]
 
 
-def _reduction_four(shapes):
+def with_hidden(shapes, hidden):
     c = shapes[0][1]
-    return [[c // 4, c, 7, 7], [c // 4], [c // 4], [c, c // 4, 7, 7]]
+    return [[hidden, c, 7, 7], [hidden], [hidden], [c, hidden, 7, 7]]
 
 
-def _circulating_at_four(shapes):
-    return _circulating(_reduction_four(shapes))
+def reduction_four(shapes):
+    return with_hidden(shapes, shapes[0][1] // 4)
+
+
+def hidden_is_r(shapes):
+    hidden, c, *_ = shapes[0]
+    return with_hidden(shapes, c // hidden)
+
+
+def circulating_at_four(shapes):
+    return circulating(reduction_four(shapes))
 
 
 def _inverse_shuffle(x, groups):
@@ -157,48 +163,49 @@ EXERCISES = {
         gate_trials,
         "A gate for every channel and pixel again, and this one looks around: 6 pixels to each side.",
         (
-            Mistake("Your gate can leave [0, 1]: it looks as if the sigmoid is missing.", _logits),
-            Mistake(SECOND_NORM, lambda *a: torch.sigmoid(_norm(_logits(*a))), _with_second_norm),
+            Mistake("Your gate can leave [0, 1]: it looks as if the sigmoid is missing.", logits),
+            Mistake(SECOND_NORM, lambda *a: gate(*a, last=norm), with_second_norm),
             Mistake(
-                "The BatchNorm's scale and shift are not used.", lambda x, w1, g, s, w2: _gate(x, w1, None, None, w2)
+                "The BatchNorm's scale and shift are not used.", lambda x, w1, g, s, w2: gate(x, w1, None, None, w2)
             ),
-            Mistake("The BatchNorm's scale and shift are exchanged.", lambda x, w1, g, s, w2: _gate(x, w1, s, g, w2)),
-            Mistake("The BatchNorm is missing.", lambda *a: _gate(*a, norm=lambda x, gain, shift: x)),
-            Mistake("The ReLU is missing.", lambda *a: _gate(*a, relu=lambda h: h)),
+            Mistake("The BatchNorm's scale and shift are exchanged.", lambda x, w1, g, s, w2: gate(x, w1, s, g, w2)),
+            Mistake("The BatchNorm is missing.", lambda *a: gate(*a, norm=no_norm)),
+            Mistake("The ReLU is missing.", lambda *a: gate(*a, relu=lambda h: h)),
             Mistake("The ReLU stands before the BatchNorm; it belongs after it.", _relu_before_norm),
             Mistake(
                 "The padding is missing: each 7 x 7 convolution takes 3 pixels off every side. Use padding=3.",
-                lambda *a: _gate(*a, padding=0),
+                lambda *a: gate(*a, padding=0),
             ),
             Mistake(
                 "A padding of 1 keeps the size for a kernel of 3; a kernel of 7 needs 3.",
-                lambda *a: _gate(*a, padding=1),
+                lambda *a: gate(*a, padding=1),
             ),
             Mistake(
                 "The border is padded by reflection; here, as by default, with zeros.",
-                lambda *a: _gate(*a, conv=_reflected),
+                lambda *a: gate(*a, conv=_reflected),
             ),
             Mistake(
                 "The border is padded by repetition; here, as by default, with zeros.",
-                lambda *a: _gate(*a, conv=_replicated),
+                lambda *a: gate(*a, conv=_replicated),
             ),
             Mistake(
                 "You averaged over the pixels at the end: every pixel has the same gate. Nothing is pooled here.",
-                lambda *a: torch.sigmoid(_logits(*a).mean((2, 3), keepdim=True)),
+                lambda *a: torch.sigmoid(logits(*a).mean((2, 3), keepdim=True)),
             ),
             Mistake(
                 "The gate is multiplied by the map already; what is asked for is the gate alone.",
-                lambda x, *w: x * _gate(x, *w),
+                lambda x, *w: x * gate(x, *w),
             ),
             Mistake("Its kernels are 3 x 3; GAM's are 7 x 7.", shapes=_small_kernels),
             Mistake("It has no BatchNorm between its convolutions.", shapes=lambda shapes: [shapes[0], shapes[-1]]),
-            Mistake("Its convolutions have biases; GAM's have none. Use bias=False.", shapes=_with_biases),
+            Mistake("Its convolutions have biases; GAM's have none. Use bias=False.", shapes=with_biases),
             Mistake(
                 CIRCULATING,
-                shapes=_circulating,
+                shapes=circulating,
             ),
-            Mistake(REDUCTION_FOUR, shapes=_reduction_four),
-            Mistake(f"{CIRCULATING} And its reduction is 4 whatever it is called with.", shapes=_circulating_at_four),
+            Mistake(REDUCTION_FOUR, shapes=reduction_four),
+            Mistake(HIDDEN_IS_R, shapes=hidden_is_r),
+            Mistake(f"{CIRCULATING} And its reduction is 4 whatever it is called with.", shapes=circulating_at_four),
         ),
         gives="gate",
     ),

@@ -7,16 +7,13 @@ from torch.nn import functional as F
 
 from gamlib.course.exercise import Exercise, Mistake, Trial
 from gamlib.course.exercises._draw import SHAPES, centred, drawn, drawn_labels
+from gamlib.course.exercises._layers import no_norm, norm
+from gamlib.course.exercises.cbam import descriptor
 
 
 def rotate(x: Tensor) -> Tensor:
     """Height and channels change places: (N, C, H, W) -> (N, H, C, W)."""
     return x.transpose(1, 2)
-
-
-def plane_gate(x: Tensor, weight: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
-    """Z-pool, convolution, BatchNorm, sigmoid: (N, D, A, B) -> (N, 1, A, B)."""
-    return _plane_gate(x, weight, gain, shift)
 
 
 def tam(x: Tensor, *weights: Tensor) -> Tensor:
@@ -59,15 +56,7 @@ def loss_trials() -> list[Trial]:
     return [Trial((3 * centred(n, k), 3 * centred(n, k), drawn_labels(n, k))) for n, k in ((4, 5), (6, 3), (8, 7))]
 
 
-def _norm(x, gain, shift):
-    return F.batch_norm(x, None, None, gain, shift, training=True)
-
-
-def _z_pool(x):
-    return torch.stack([x.amax(1), x.mean(1)], dim=1)
-
-
-def _plane_gate(x, weight, gain, shift, pool=_z_pool, norm=_norm, sigmoid=torch.sigmoid):
+def _plane_gate(x, weight, gain, shift, pool=descriptor, norm=norm, sigmoid=torch.sigmoid):
     return sigmoid(norm(F.conv2d(pool(x), weight, padding=3), gain, shift))
 
 
@@ -119,12 +108,8 @@ def _late(x, *weights):
     return x * torch.sigmoid(sum(_gates(x, *weights, sigmoid=lambda z: z)) / 3)
 
 
-def _map(a, weight, gain, shift, norm=_norm, padding=1):
+def _map(a, weight, gain, shift, norm=norm, padding=1):
     return torch.sigmoid(norm(F.conv2d(a, weight, padding=padding), gain, shift))
-
-
-def _no_norm(x, gain, shift):
-    return x
 
 
 EXERCISES = {
@@ -191,9 +176,9 @@ EXERCISES = {
             ),
             Mistake(
                 "Mean and max are in the other order: max comes first, as in the official code.",
-                lambda *a: _tam(*a, pool=lambda x: _z_pool(x).flip(1)),
+                lambda *a: _tam(*a, pool=lambda x: descriptor(x).flip(1)),
             ),
-            Mistake("The BatchNorm after each convolution is missing.", lambda *a: _tam(*a, norm=_no_norm)),
+            Mistake("The BatchNorm after each convolution is missing.", lambda *a: _tam(*a, norm=no_norm)),
             Mistake(
                 "The gates can leave [0, 1]: it looks as if the sigmoid is missing.",
                 lambda *a: _tam(*a, sigmoid=lambda z: z),
@@ -207,10 +192,10 @@ EXERCISES = {
         map_trials,
         "The map is made of what the branch finds telling, whatever the class, and that is what the trunk is shown.",
         (
-            Mistake("The BatchNorm before the sigmoid is missing.", lambda *a: _map(*a, norm=_no_norm)),
+            Mistake("The BatchNorm before the sigmoid is missing.", lambda *a: _map(*a, norm=no_norm)),
             Mistake(
                 "Your map can leave [0, 1]: it looks as if the sigmoid is missing.",
-                lambda a, w, g, s: _norm(F.conv2d(a, w, padding=1), g, s),
+                lambda a, w, g, s: norm(F.conv2d(a, w, padding=1), g, s),
             ),
             Mistake(
                 "The map shrinks at the border: the convolution lacks its padding of 1.",
@@ -219,7 +204,7 @@ EXERCISES = {
             Mistake(
                 "That is a softmax over the cells, so that all share a sum of one. ABN takes a sigmoid of each.",
                 lambda a, w, g, s: (
-                    _norm(F.conv2d(a, w, padding=1), g, s).flatten(2).softmax(2).view(_map(a, w, g, s).shape)
+                    norm(F.conv2d(a, w, padding=1), g, s).flatten(2).softmax(2).view(_map(a, w, g, s).shape)
                 ),
             ),
             Mistake("That is 1 + M, by which the trunk is scaled; what is asked for is M.", lambda *a: 1 + _map(*a)),
