@@ -601,7 +601,19 @@ def test_modules_whose_layers_are_not_found_or_are_made_otherwise():
         def __init__(self, c, r):
             super().__init__(c, r)
 
+    class LazyWithBiases(nn.Module):
+        def __init__(self, channels, reduction):
+            super().__init__()
+            self.down = nn.LazyLinear(channels // reduction)
+            self.up = nn.LazyLinear(channels)
+
+        def forward(self, x):
+            z = x.mean((2, 3)).to(self.down.weight.dtype)
+            return x * self.up(self.down(z).relu()).sigmoid()[:, :, None, None]
+
     exercise = EXERCISES["se.module"]
+    assert "have biases" in answer(exercise, LazyWithBiases)
+    assert "have biases" in answer(exercise, LazyWithBiases(8, 2))
     assert "layers in a plain list are not found" in answer(exercise, Listed)
     assert answer(exercise, Lazy).startswith("right.")
     assert "units" not in answer(exercise, Quarter)

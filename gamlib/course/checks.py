@@ -13,7 +13,7 @@ from gamlib.course.describe import describe_difference, describe_error, is_stub,
 from gamlib.course.exercise import Exercise, Mistake, Trial
 from gamlib.course.exercises import EXERCISES
 from gamlib.course.exercises._draw import GENERATOR
-from gamlib.course.parameters import UnlikeParameters, judge, shapes_of, squeezed
+from gamlib.course.parameters import UnlikeParameters, is_lazy, judge, shapes_of, squeezed
 
 NOT_ATTEMPTED = "not attempted yet. Write it in the cell above, then run this one again."
 NOTHING_RETURNED = "not attempted yet, or its return is missing: it gives None."
@@ -124,11 +124,6 @@ def apply(solution: object, trial: Trial) -> object:
 def fits(module: nn.Module, trial: Trial) -> bool:
     """Whether the trial's weights have the shapes of the module's parameters, or may come to have them."""
     return is_lazy(module) or shapes_of(module) == [squeezed(weight) for weight in trial.weights]
-
-
-def is_lazy(module: nn.Module) -> bool:
-    """Whether a parameter has no size yet."""
-    return any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters())
 
 
 def copied(value: object) -> object:

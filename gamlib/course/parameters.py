@@ -26,6 +26,11 @@ def squeezed(tensor: Tensor) -> list[int]:
     return [size for size in tensor.shape if size != 1]
 
 
+def is_lazy(module: nn.Module) -> bool:
+    """Whether a parameter has no size yet."""
+    return any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters())
+
+
 def shapes_of(module: nn.Module) -> list[list[int]]:
     """Of its parameters, in their order."""
     return [squeezed(p) for p in module.parameters()]
@@ -37,10 +42,11 @@ def judge(exercise: Exercise, trials: Sequence[Trial], unlike: UnlikeParameters,
         return None
     modules = [unlike.module]
     if isinstance(unlike.solution, type):  # by all sizes, since one size may look like another mistake
-        modules = [unlike.solution(**trial.construct) for trial in trials]
+        built = [unlike.solution(**trial.construct) for trial in trials]
+        modules = modules if any(map(is_lazy, built)) else built
     sizes = [
         (shapes_of(module), [squeezed(weight) for weight in trial.weights])
-        for module, trial in zip(modules, trials, strict=True)
+        for module, trial in zip(modules, trials[: len(modules)], strict=True)
     ]
     shapes, expected = next(pair for pair in sizes if pair[0] != pair[1])
     if not shapes:
