@@ -35,6 +35,10 @@ class Gentle(nn.Module):
         self.attention = attention
         self.strength = nn.Parameter(torch.zeros(()))
 
+    def reset_parameters(self) -> None:
+        """Back to a = 0."""
+        nn.init.zeros_(self.strength)
+
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         return x + self.strength * (self.attention(x) - x)
 

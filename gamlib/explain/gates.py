@@ -1,0 +1,126 @@
+"""Looks at the gates of a network while it runs, and puts others in their place."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from gamlib.attention import TripletAttention
+from gamlib.attention._checks import unknown_name
+
+# TAM computes two of its gates on rotated maps. Both rotations swap two dimensions, so each is its own inverse.
+ROTATED = {"cw_gate": (1, 2), "ch_gate": (1, 3)}
+SIGMOIDS = (nn.Sigmoid, nn.Hardsigmoid)
+
+
+def list_gates(model: nn.Module) -> list[str]:
+    """Names of the modules whose output is a gate, in the network's order.
+
+    A gate is what a module called `gate` or `..._gate` returns, as all of gamlib and timm's do; elsewhere, what a
+    sigmoid module returns (torchvision's squeeze-and-excitation). One that is only called as a function, such as
+    torch.sigmoid(x), can't be seen from outside: make it a module of its own.
+    """
+    names: list[str] = []
+    for name, module in model.named_modules():
+        is_gate = re.search(r"(^|[._])gate$", name) is not None or isinstance(module, SIGMOIDS)
+        if is_gate and not any(name.startswith(f"{outer}.") for outer in names):
+            names.append(name)
+    return names
+
+
+def capture_gates(model: nn.Module, x: Tensor, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """All gates of one forward pass, without gradients: name of the gate's module -> gate.
+
+    Each is turned so that it lies on the (N, C, H, W) map that it scales, a 1 standing for a dimension along which it
+    is the same: SE (N, C, 1, 1), CBAM's second (N, 1, H, W), GAM (N, C, H, W). TAM's `cw_gate` and `ch_gate`, which
+    are computed on rotated maps, come as (N, C, 1, W) and (N, C, H, 1).
+
+    Args:
+        model: any network; it keeps its mode, so call .eval() first where it has BatchNorm or dropout.
+        x: a batch as the network takes it, normalised as in its training.
+        names: of the modules to look at; None is `list_gates(model)`.
+
+    Raises:
+        ValueError: for a name that is no module's, or a network without gates.
+    """
+    found: dict[str, Tensor] = {}
+
+    def look(name: str) -> Callable:
+        def hook(module: nn.Module, inputs: tuple, gate: Tensor) -> None:
+            found[name] = turn(model, name, gate.detach()).clone()
+
+        return hook
+
+    with torch.no_grad(), _hooked(model, {name: look(name) for name in _checked(model, names)}):
+        model(x)
+    return found
+
+
+@contextmanager
+def replace_gates(model: nn.Module, gates: Mapping[str, Tensor | Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """While it is open, the network uses these gates in the place of its own: does the answer follow them?
+
+        with replace_gates(network, {"layer1.0.attention.spatial_gate": others}):
+            answers = network(x).argmax(1)
+
+    Args:
+        model: any network.
+        gates: name of a gate's module -> the gate to use, as `capture_gates` returns it, or anything that broadcasts
+            to that shape; or a function of the network's own gate, such as `lambda gate: gate.mean(0, keepdim=True)`.
+
+    Raises:
+        ValueError: for a name that is no module's; during the forward pass, for a gate that does not fit.
+    """
+
+    def swap(name: str, given: Tensor | Callable[[Tensor], Tensor]) -> Callable:
+        def hook(module: nn.Module, inputs: tuple, gate: Tensor) -> Tensor:
+            own = turn(model, name, gate)
+            new = given(own) if callable(given) else given
+            try:
+                new = torch.as_tensor(new).to(own).expand_as(own)
+            except RuntimeError:
+                raise ValueError(
+                    f"the gate for {name!r} has shape {tuple(new.shape)}; expected {tuple(own.shape)}, or what "
+                    "broadcasts to it"
+                ) from None
+            return turn(model, name, new)
+
+        return hook
+
+    names = _checked(model, list(gates))
+    with _hooked(model, {name: swap(name, gates[name]) for name in names}):
+        yield
+
+
+def turn(model: nn.Module, name: str, gate: Tensor) -> Tensor:
+    """A gate between how its module returns it and how it lies on the map; the way back is the same."""
+    parent, _, own_name = name.rpartition(".")
+    if own_name in ROTATED and isinstance(model.get_submodule(parent), TripletAttention):
+        return gate.transpose(*ROTATED[own_name])
+    return gate
+
+
+def _checked(model: nn.Module, names: Sequence[str] | None) -> list[str]:
+    if names is None:
+        names = list_gates(model)
+        if not names:
+            raise ValueError(
+                f"found no gate in {type(model).__name__}: no module of it is called gate or ..._gate, and none is a "
+                "sigmoid; pass names=[...] of the modules that return gates"
+            )
+    modules = dict(model.named_modules())
+    for name in names:
+        if name not in modules or not name:
+            raise unknown_name("module", name, list_gates(model) or [other for other in modules if other])
+    return list(names)
+
+
+@contextmanager
+def _hooked(model: nn.Module, hooks: Mapping[str, Callable]) -> Iterator[None]:
+    modules = dict(model.named_modules())
+    with ExitStack() as stack:
+        for name, hook in hooks.items():
+            stack.enter_context(modules[name].register_forward_hook(hook))
+        yield

@@ -1,0 +1,88 @@
+"""Grad-CAM: which places of a feature map speak for a class (Selvaraju et al., ICCV 2017)."""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gamlib.attention._checks import unknown_name
+
+
+def grad_cam(
+    model: nn.Module, x: Float[Tensor, "n 3 h w"], labels: Int64[Tensor, " n"] | None = None, layer: str | None = None
+) -> Float[Tensor, "n h w"]:
+    """Heat maps: relu(sum over channels of weight * feature), weight = mean over places of d logit / d feature
+    (equations 1 and 2), brought to the picture's size, and divided by their largest value.
+
+    Args:
+        model: (N, 3, H, W) -> logits (N, K), in eval. Its parameters and their gradients are left as they are.
+        x: a batch as the network takes it, normalised as in its training.
+        labels: the class to ask about, for each picture; None is the network's own answer.
+        layer: name of a module with output (N, C, h, w); None is the last one with more than one place.
+
+    Returns:
+        (N, H, W) in [0, 1]; all zeros for a picture in which no place speaks for its class.
+
+    Raises:
+        ValueError: for a network in training, an unknown layer, one whose output is not (N, C, h, w), or labels that
+            are not one class for each picture.
+    """
+    if model.training:
+        raise ValueError("the network is in training: its answers would depend on the whole batch; call .eval() first")
+    layer = last_map(model, x) if layer is None else layer
+    modules = dict(model.named_modules())
+    if layer not in modules:
+        raise unknown_name("layer", layer, [name for name in modules if name])
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(f"layer {layer!r} must return (N, C, h, w), got {shape}")
+        kept.append(output if output.requires_grad else output.requires_grad_())
+        return kept[-1].clone()  # what comes next may work in place
+
+    with torch.enable_grad(), modules[layer].register_forward_hook(keep):
+        logits = model(x)
+    if len(kept) != 1:
+        raise ValueError(f"layer {layer!r} ran {len(kept)} times in one pass; choose one that runs once")
+    labels = logits.argmax(1) if labels is None else labels
+    if labels.shape != logits.shape[:1] or labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise ValueError(
+            f"labels must be {tuple(logits.shape[:1])} classes from 0 to {logits.shape[1] - 1}, got shape "
+            f"{tuple(labels.shape)}, {int(labels.min())} to {int(labels.max())}"
+        )
+    features = kept[0]
+    with torch.enable_grad():
+        (gradients,) = torch.autograd.grad(logits.gather(1, labels[:, None]).sum(), features)
+    weights = gradients.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+    maps = F.relu((weights * features.detach()).sum(1, keepdim=True))  # (N, 1, h, w)
+    maps = F.interpolate(maps, x.shape[2:], mode="bilinear", align_corners=False)[:, 0]  # (N, H, W)
+    peaks = maps.amax((1, 2), keepdim=True)
+    return maps / peaks.where(peaks > 0, 1)
+
+
+def last_map(model: nn.Module, x: Tensor) -> str:
+    """Name of the module that is the last to return (N, C, h, w) with more than one place.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    found: list[str] = []
+    hooks = []
+    for name, module in model.named_modules():
+
+        def hook(module: nn.Module, inputs: tuple, output: object, name: str = name) -> None:
+            if name and isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+                found.append(name)
+
+        hooks.append(module.register_forward_hook(hook))
+    try:
+        with torch.no_grad():
+            model(x[:1])
+    finally:
+        for handle in hooks:
+            handle.remove()
+    if not found:
+        raise ValueError(f"no module of {type(model).__name__} returns (N, C, h, w) with more than one place")
+    return found[-1]

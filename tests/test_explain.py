@@ -1,0 +1,426 @@
+"""gamlib.explain: gates as they were computed, Grad-CAM, and the tests of a map, on networks whose truth is known."""
+
+import math
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional as F
+
+from gamlib import create_model, explain, insert_attention, list_attention
+from gamlib.explain.gradcam import last_map
+
+X = (2, 3, 16, 16)
+
+
+def network(attention: str = "gam", **options: object) -> nn.Module:
+    torch.manual_seed(0)
+    reduction = {} if attention in ("none", "tam", "abn") else {"reduction": 4}
+    return create_model("resnet20", attention, reduction | options, num_classes=10).eval()
+
+
+# ------------------------------------------------------------------ gates
+
+
+@pytest.mark.parametrize("attention", list_attention())
+def test_captured_gates_scale_the_map(attention):
+    """Put together by each mechanism's equation, the captured gates turn the block's change into what it adds."""
+    model = network(attention)
+    place = "layer1.attention" if attention == "bam" else "layer1.0.attention"
+    seen = {}
+    module = model.get_submodule(place)
+    module.register_forward_hook(lambda module, inputs, output: seen.update(x=inputs[0], y=output))
+    gates = explain.capture_gates(model, torch.randn(X))
+    x, own = seen["x"], {name.rpartition(".")[2]: gate for name, gate in gates.items() if name.startswith(place)}
+    if attention == "bam":
+        expected = x * (1 + own["gate"])
+    elif attention == "tam":
+        assert own["cw_gate"].shape == (2, 16, 1, 16)
+        assert own["ch_gate"].shape == (2, 16, 16, 1)
+        expected = x * (own["cw_gate"] + own["ch_gate"] + own["hw_gate"]) / 3
+    else:
+        expected = x * math.prod(own.values())
+    assert torch.allclose(expected, seen["y"], atol=1e-6)
+    assert len(gates) == {"se": 9, "bam": 2, "cbam": 18, "tam": 27, "gam": 18}[attention]
+    assert not any(gate.requires_grad for gate in gates.values())
+    assert all(gate.min() >= 0 and gate.max() <= 1 for gate in gates.values())
+
+
+def test_gates_of_abn():
+    gates = explain.capture_gates(network("abn"), torch.randn(X))
+    assert {name: tuple(gate.shape) for name, gate in gates.items()} == {"attention_gate": (2, 1, 8, 8)}
+
+
+@pytest.mark.parametrize(
+    ("build", "first", "count"),
+    [
+        (lambda: torchvision.models.mobilenet_v3_small(), "features.1.block.1.scale_activation", 9),
+        (lambda: timm.create_model("seresnet18"), "layer1.0.se.gate", 8),
+        (lambda: timm.create_model("ecaresnet26t"), None, 8),
+        (lambda: insert_attention(torchvision.models.resnet18(), "gam"), "layer1.0.attention.channel_gate", 16),
+    ],
+    ids=["torchvision", "timm", "timm-eca", "inserted"],
+)
+def test_gates_of_other_networks(build, first, count):
+    gates = explain.capture_gates(build().eval(), torch.randn(1, 3, 64, 64))
+    assert len(gates) == count
+    assert first is None or next(iter(gates)) == first
+
+
+def test_a_network_without_gates():
+    with pytest.raises(ValueError, match="found no gate in SmallResNet"):
+        explain.capture_gates(network("none"), torch.randn(X))
+    with pytest.raises(ValueError, match=r"unknown module 'layer1.0.attention.gate'; allowed, nearest first: layer1.0"):
+        explain.capture_gates(network(), torch.randn(X), ["layer1.0.attention.gate"])
+
+
+def test_hooks_are_gone_afterwards_even_after_an_error():
+    model = network()
+    explain.capture_gates(model, torch.randn(X))
+    with pytest.raises(RuntimeError, match="to have 16 channels"):
+        explain.capture_gates(model.layer2, torch.randn(X))
+    with explain.replace_gates(model, {"layer1.0.attention.channel_gate": lambda gate: gate}):
+        assert any(module._forward_hooks for module in model.modules())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("attention", ["se", "bam", "cbam", "tam", "gam", "abn"])
+def test_replaced_gates_decide(attention):
+    """A network given its own gates says the same; given another picture's, each gate is that picture's."""
+    model, x = network(attention), torch.randn(X)
+    own, answers = explain.capture_gates(model, x), model(x)
+    with explain.replace_gates(model, own):
+        assert torch.allclose(model(x), answers, atol=1e-6)
+    name = list(own)[-1]
+    with explain.replace_gates(model, {name: own[name].flip(0)}):
+        found = explain.capture_gates(model, x)
+        assert torch.equal(found[name], own[name].flip(0))
+        assert not torch.allclose(model(x), answers, atol=1e-6)
+    with explain.replace_gates(model, {name: lambda gate: gate.mean(0, keepdim=True)}):
+        assert torch.allclose(explain.capture_gates(model, x)[name][0], own[name].mean(0), atol=1e-6)
+    assert torch.equal(model(x), answers)
+
+
+def test_a_gate_that_does_not_fit():
+    model, small = network(), torch.ones(2, 5, 1, 1)
+    with (
+        pytest.raises(ValueError, match=r"has shape \(2, 5, 1, 1\); expected \(2, 16, 16, 16\)"),
+        explain.replace_gates(model, {"layer1.0.attention.channel_gate": small}),
+    ):
+        model(torch.randn(X))
+    with (
+        pytest.raises(ValueError, match="unknown module 'layer9'"),
+        explain.replace_gates(model, {"layer9": small}),
+    ):
+        pass
+
+
+# ------------------------------------------------------------------ Grad-CAM
+
+
+def literal_grad_cam(features, logits, label):
+    """Equations 1 and 2, pixel by pixel, for one picture: features (C, h, w) -> (h, w)."""
+    gradients = torch.autograd.grad(logits[label], features, retain_graph=True)[0][0]
+    _, c, h, w = features.shape
+    total = torch.zeros(h, w)
+    for k in range(c):
+        alpha = sum(gradients[k, i, j] for i in range(h) for j in range(w)) / (h * w)
+        for i in range(h):
+            for j in range(w):
+                total[i, j] += alpha * features[0, k, i, j].detach()
+    return total.clamp(min=0)
+
+
+def test_grad_cam_is_the_equation():
+    model, x = network(), torch.randn(X)
+    labels = model(x).argmax(1)
+    maps = explain.grad_cam(model, x)
+    assert torch.equal(maps, explain.grad_cam(model, x, labels))
+    for picture, label, ours in zip(x, labels, maps, strict=True):
+        kept = []
+        handle = model.layer3.register_forward_hook(lambda module, inputs, output, kept=kept: kept.append(output))
+        logits = model(picture[None])[0]
+        handle.remove()
+        literal = literal_grad_cam(kept[0], logits, label)
+        literal = F.interpolate(literal[None, None], (16, 16), mode="bilinear")[0, 0]
+        assert literal.max() > 0
+        assert torch.allclose(ours, literal / literal.max(), atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["layer1", "layer2.1.bn2", "layer3"])
+def test_grad_cam_agrees_with_the_grad_cam_package(layer):
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    model, x = network("se"), torch.randn(4, 3, 32, 32)
+    ours = explain.grad_cam(model, x, torch.tensor([1, 2, 3, 4]), layer)
+    with GradCAM(model=model, target_layers=[model.get_submodule(layer)]) as package:
+        theirs = torch.from_numpy(package(input_tensor=x, targets=[ClassifierOutputTarget(i) for i in (1, 2, 3, 4)]))
+    # The package shifts each map so that its smallest value is 0, before it is brought to the picture's size.
+    least = ours.amin((1, 2), keepdim=True)
+    ours = (ours - least) / (1 - least)
+    assert theirs.amax() > 0.9
+    assert torch.allclose(ours, theirs, atol=0.02)
+
+
+def test_grad_cam_finds_the_only_place_that_counts():
+    """A network that looks at one quarter of the picture."""
+
+    class Corner(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.relu = nn.ReLU()
+
+        def forward(self, x):
+            features = self.relu(x)
+            return torch.stack([features[:, 0, :8, :8].mean((1, 2)), features[:, 1].mean((1, 2))], 1)
+
+    x = torch.zeros(1, 3, 16, 16)
+    x[:, 0, 2:5, 2:5] = 1
+    heat = explain.grad_cam(Corner().eval(), x, torch.tensor([0]))
+    assert torch.equal(heat[0] > 0, x[0, 0] > 0)
+    assert torch.equal(explain.grad_cam(Corner().eval(), x, torch.tensor([1])), torch.zeros(1, 16, 16))
+
+
+def test_grad_cam_leaves_the_network_as_it_was():
+    model, x = network(), torch.randn(X)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    explain.grad_cam(model, x)
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model.modules())
+    assert not x.requires_grad
+
+
+def test_grad_cam_of_a_frozen_network():
+    model, x = network(), torch.randn(X)
+    expected = explain.grad_cam(model, x)
+    with torch.no_grad():
+        assert torch.equal(explain.grad_cam(model.requires_grad_(False), x), expected)
+
+
+def test_the_last_map():
+    assert last_map(network("none"), torch.randn(X)) == "layer3"
+    assert last_map(torchvision.models.resnet18(), torch.randn(1, 3, 64, 64)) == "layer4"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, x: explain.grad_cam(m.train(), x), r"in training.*call .eval\(\) first"),
+        (lambda m, x: explain.grad_cam(m, x, layer="layer9"), "unknown layer 'layer9'; allowed, nearest first: layer"),
+        (lambda m, x: explain.grad_cam(m, x, layer="fc"), r"'fc' must return \(N, C, h, w\), got \(2, 10\)"),
+        (lambda m, x: explain.grad_cam(m, x, torch.tensor([0, 10])), "labels must be .* classes from 0 to 9"),
+        (lambda m, x: explain.grad_cam(m, x, torch.tensor([0])), r"got shape \(1,\)"),
+    ],
+)
+def test_grad_cam_refuses(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(network(), torch.randn(X))
+
+
+# ------------------------------------------------------------------ faithfulness
+
+
+class CountsCorner(nn.Module):
+    """Its probability of class 1 rises with the mean of the upper left quarter."""
+
+    def forward(self, x):
+        corner = x[:, 0, : x.shape[2] // 2, : x.shape[3] // 2].mean((1, 2))
+        return torch.stack([torch.zeros_like(corner), 8 * corner - 4], 1)
+
+
+def corner_pictures():
+    torch.manual_seed(0)
+    x = torch.rand(6, 3, 16, 16) * 0.2
+    x[:, :, :8, :8] += 0.8
+    truth = torch.zeros(6, 16, 16)
+    truth[:, :8, :8] = 1
+    return x, truth, torch.ones(6, dtype=torch.int64)
+
+
+def test_deletion_and_insertion_know_the_truth():
+    model, (x, truth, labels) = CountsCorner().eval(), corner_pictures()
+    wrong = 1 - truth
+    curves = {
+        (curve.__name__, name): curve(model, x, maps, labels, steps=8)
+        for curve in (explain.deletion, explain.insertion)
+        for name, maps in [("truth", truth), ("random", explain.random_maps(truth)), ("wrong", wrong)]
+    }
+    for name in ("truth", "random", "wrong"):
+        deleted, inserted = curves["deletion", name], curves["insertion", name]
+        whole, empty = model(x).softmax(1)[:, 1], model(x.mean((2, 3), keepdim=True).expand_as(x)).softmax(1)[:, 1]
+        assert torch.allclose(deleted[:, 0], whole)
+        assert torch.allclose(deleted[:, -1], empty)
+        assert torch.allclose(inserted[:, 0], empty)
+        assert torch.allclose(inserted[:, -1], whole)
+    areas = {key: explain.area(curve).mean() for key, curve in curves.items()}
+    assert areas["deletion", "truth"] < areas["deletion", "random"] - 0.05
+    assert areas["deletion", "random"] < areas["deletion", "wrong"] - 0.05
+    assert areas["insertion", "truth"] > areas["insertion", "random"] + 0.05
+    assert areas["insertion", "random"] > areas["insertion", "wrong"] + 0.05
+    # With the true map, a quarter of the pixels is all that counts.
+    assert torch.allclose(curves["deletion", "truth"][:, 2:], curves["deletion", "truth"][:, -1:], atol=1e-6)
+
+
+def test_the_right_pixels_go():
+    """Pixel by pixel: a network that returns the picture's own pixels says which are left."""
+    seen = []
+
+    class Watch(nn.Module):
+        def forward(self, x):
+            seen.append(x.clone())
+            return torch.zeros(len(x), 2)
+
+    x, maps = torch.rand(1, 3, 4, 4), torch.arange(16.0).view(1, 4, 4)
+    explain.deletion(Watch().eval(), x, maps, torch.zeros(1, dtype=torch.int64), steps=4)
+    for step, picture in enumerate(seen):
+        kept = (picture == x).all(1)[0].flatten()
+        assert kept.tolist() == [True] * (16 - 4 * step) + [False] * (4 * step)
+
+
+def test_equal_pixels_go_in_random_order():
+    """Else a constant map would mean: from the upper left."""
+    model, (x, _, labels) = CountsCorner().eval(), corner_pictures()
+    constant = torch.ones(6, 16, 16)
+    first = explain.deletion(model, x, constant, labels, steps=4)
+    assert not torch.allclose(first, explain.deletion(model, x, constant, labels, steps=4, seed=1))
+    assert torch.equal(first, explain.deletion(model, x, constant, labels, steps=4))
+    quarter = first[:, 1] - first[:, -1]
+    assert torch.all(quarter > 0.02), "the corner is still there in part"
+
+
+def test_area():
+    assert explain.area(torch.tensor([[1.0, 0.5, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.0]])).tolist() == [0.5, 1.0, 0.5]
+
+
+def test_controls():
+    maps = torch.rand(5, 6, 7)
+    cells = explain.random_maps(maps)
+    assert torch.equal(cells.flatten(1).sort().values, maps.flatten(1).sort().values)
+    assert not torch.equal(cells, maps)
+    assert not torch.equal(cells, explain.random_maps(maps, seed=1))
+    for seed in range(10):
+        others = explain.shuffled_maps(maps, seed)
+        which = [next(i for i in range(5) if torch.equal(maps[i], other)) for other in others]
+        assert sorted(which) == [0, 1, 2, 3, 4]
+        assert all(i != j for i, j in enumerate(which))
+    with pytest.raises(ValueError, match="two maps or more to exchange them, got 1"):
+        explain.shuffled_maps(maps[:1])
+
+
+def test_gate_map():
+    gate = torch.rand(2, 4, 8, 8)
+    expected = F.interpolate(gate, (16, 12), mode="bilinear").mean(1)
+    assert torch.allclose(explain.gate_map(gate, (16, 12)), expected)
+    with pytest.raises(ValueError, match=r"got \(2, 4, 1, 1\)"):
+        explain.gate_map(torch.rand(2, 4, 1, 1), (16, 16))
+
+
+def test_randomised_has_learnt_nothing():
+    model = network()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.add_(3)
+                module.weight.mul_(2)
+    state = torch.get_rng_state()
+    drawn = explain.randomised(model)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not drawn.training
+    for (name, old), new in zip(model.state_dict().items(), drawn.state_dict().values(), strict=True):
+        if (
+            not name.endswith("num_batches_tracked")
+            and "bn" in name
+            and "running_var" not in name
+            and "bias" not in name
+        ):
+            assert not torch.equal(old, new), name
+    again, other = explain.randomised(model), explain.randomised(model, seed=1)
+    weight = "layer1.0.attention.spatial_gate.conv1.weight"
+    assert torch.equal(drawn.state_dict()[weight], again.state_dict()[weight])
+    assert not torch.equal(drawn.state_dict()[weight], other.state_dict()[weight])
+    assert not torch.equal(drawn.state_dict()[weight], model.state_dict()[weight])
+    gentle = insert_attention(network("none"), "se", gentle=True, reduction=4)
+    with torch.no_grad():
+        gentle.layer1[0].attention.strength.fill_(2)
+    assert explain.randomised(gentle).layer1[0].attention.strength == 0
+
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(3))
+
+    with pytest.raises(ValueError, match="can't draw the weights of the network \\(Own\\) anew"):
+        explain.randomised(Own())
+
+
+def test_rank_correlation_is_spearmans():
+    from scipy.stats import spearmanr
+
+    torch.manual_seed(0)
+    a, b = torch.rand(3, 5, 6), torch.rand(3, 5, 6)
+    b[1] = a[1] ** 3
+    b[2] = (b[2] * 4).floor() + a[2].round()  # many equal ones
+    ours = explain.rank_correlation(a, b)
+    for picture in range(3):
+        assert ours[picture] == pytest.approx(spearmanr(a[picture].flatten(), b[picture].flatten()).statistic)
+    assert ours[1] == pytest.approx(1)
+    assert explain.rank_correlation(a, torch.ones_like(a)).isnan().all()
+    with pytest.raises(ValueError, match="one shape"):
+        explain.rank_correlation(a, b[:2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps must be an integer of 1 or more"),
+        ({"maps": torch.rand(6, 8, 8)}, r"maps must be \(6, 16, 16\).*got \(6, 8, 8\)"),
+        ({"labels": torch.ones(5, dtype=torch.int64)}, r"labels \(6,\); got .* \(5,\)"),
+        ({"maps": torch.full((6, 16, 16), torch.nan)}, "NaN"),
+        ({"model": CountsCorner().train()}, "in training"),
+        ({"seed": -1}, "seed must be"),
+    ],
+)
+def test_deletion_refuses(change, message):
+    x, truth, labels = corner_pictures()
+    arguments = {"model": CountsCorner().eval(), "x": x, "maps": truth, "labels": labels} | change
+    for curve in (explain.deletion, explain.insertion):
+        with pytest.raises(ValueError, match=message):
+            curve(**arguments)
+
+
+# ------------------------------------------------------------------ plots
+
+
+def test_figures_are_drawn():
+    for attention in ("se", "cbam", "tam", "gam"):
+        gates = explain.capture_gates(network(attention), torch.randn(X))
+        figure = explain.draw_gates({name: gate for name, gate in gates.items() if name.startswith("layer1.0")})
+        titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+        assert len(titles) == {"se": 1, "cbam": 2, "tam": 3, "gam": 2}[attention]
+        assert all(image.get_clim() == (0, 1) for axes in figure.axes for image in axes.images)
+    images, maps = torch.zeros(3, 3, 16, 16, dtype=torch.uint8), torch.rand(3, 16, 16)
+    figure = explain.draw_maps(images, {"gate": maps, "Grad-CAM": maps})
+    assert [axes.get_ylabel() for axes in figure.axes[:9:3]] == ["picture", "gate", "Grad-CAM"]
+    curves = {"gate": torch.rand(4, 9), "random": torch.rand(4, 9)}
+    (axes,) = explain.draw_curves(curves, "Deletion").axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["gate", "random"]
+    assert axes.lines[0].get_xdata()[-1] == 100
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: explain.draw_gates({}), "no gate to draw"),
+        (lambda: explain.draw_gates({"gate": torch.rand(2, 4, 1, 1)}, example=2), r"example 2 of gate 'gate'"),
+        (lambda: explain.draw_maps(torch.rand(2, 3, 4, 4), {"a": torch.rand(3, 4, 4)}), r"must be \(2, h, w\)"),
+        (lambda: explain.draw_maps(torch.rand(2, 3, 4, 4), {str(i): torch.rand(2, 4, 4) for i in range(9)}), "9 kinds"),
+        (lambda: explain.draw_curves({str(i): torch.rand(2, 4) for i in range(9)}, ""), "9 curves are too many"),
+    ],
+)
+def test_figures_refuse(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
