@@ -96,7 +96,7 @@ def test_unknown_names_list_all_the_nearest_first():
             "attention 'none' has no options",
         ),
         ({"name": "resnet20", "attention": 3}, "attention must be a name .*got 3"),
-        ({"name": "resnet20", "weights": "IMAGENET1K_V1"}, "torchvision has no weights for 'resnet20'"),
+        ({"name": "resnet20", "weights": "IMAGENET1K_V1"}, "torchvision has none for 'resnet20'"),
         (
             {"name": "resnet18", "weights": "V1"},
             "unknown weights of resnet18 'V1'; allowed, nearest first: IMAGENET1K_V1",

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from gamlib import create_model, results
 from gamlib.__main__ import main
+from gamlib._paths import recorded
 from gamlib.cli import parser
 from gamlib.cli.options import chosen_recipe
 from gamlib.course import doctor
@@ -98,7 +99,7 @@ def test_evaluate_names_weights_that_are_not_gamlibs(about, capsys, tmp_path):
 
 def test_evaluate_gives_the_recorded_error_of_a_zoo_file(capsys, monkeypatch):
     monkeypatch.setattr("gamlib.data.puzzles.COUNT", {"train": 8000, "test": 2000})
-    assert main(["evaluate", str(results.recorded("zoo") / "puzzles-channel-probe-se.safetensors")]) == 0
+    assert main(["evaluate", str(recorded("zoo") / "puzzles-channel-probe-se.safetensors")]) == 0
     assert "probe + se on 2,000 test images of puzzles-channel:\ntop-1 error 0.00%" in capsys.readouterr().out
 
 

@@ -525,7 +525,7 @@ def test_provenance_is_complete(tiny_data, monkeypatch):
 
 
 def test_commit_is_gamlibs_own_or_none(monkeypatch):
-    monkeypatch.setattr("gamlib.results.checkout_data", lambda: None)
+    monkeypatch.setattr("gamlib.results.provenance.checkout_data", lambda: None)
     results.commit.cache_clear()
     assert results.commit() is None
     results.commit.cache_clear()

@@ -1,11 +1,11 @@
-"""The command line, a file for each command: gamlib paper | train | evaluate | compare | resize | doctor."""
+"""The command line, a file for each command: gamlib paper | train | evaluate | compare | results | resize | doctor."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 
-from gamlib.cli import compare, doctor, evaluate, paper, resize, train
+from gamlib.cli import compare, doctor, evaluate, paper, resize, results, train
 from gamlib.cli.options import UsageError
 from gamlib.data import DataError
 from gamlib.training import CheckpointError, Diverged, Stopped, distributed
@@ -15,6 +15,7 @@ COMMANDS = {
     "train": train,
     "evaluate": evaluate,
     "compare": compare,
+    "results": results,
     "resize": resize,
     "doctor": doctor,
 }

@@ -10,6 +10,7 @@ from torch import nn
 
 from gamlib.attention import BAM, attention_name, full_options, list_attention
 from gamlib.attention._checks import check_integer, unknown_name
+from gamlib.data import list_datasets
 
 __all__ = ["create_model", "insert_attention", "list_models"]
 
@@ -54,9 +55,9 @@ def create_model(
         attention_options: options of the mechanism, such as {"reduction": 4}.
         num_classes: K, 1 or more.
         stem: "imagenet", "cifar" or "wmp" for the ResNets of the paper; None is the network's own.
-        weights: for the backbone, before attention is inserted: the name of torchvision weights such as
-            "IMAGENET1K_V1". For the whole network: the path of a .safetensors file saved from one built with the same
-            arguments.
+        weights: for the whole network, built with the same arguments: the name of a data set of the zoo ("cifar100",
+            "puzzles-joint" ...), for the trained network that ships with gamlib, or the path of a .safetensors file.
+            For the backbone, before attention is inserted: the name of torchvision weights such as "IMAGENET1K_V1".
         width: channels of the first stage, for "resnet20" (its own: 16) and "probe" (32); later stages follow.
 
     Returns:
@@ -90,9 +91,10 @@ def create_model(
     # there its import fails with torch 2.6.
     with torch.device("cpu"):
         from gamlib.models.insert import insert_attention
-        from gamlib.models.weights import load_safetensors, load_torchvision
+        from gamlib.models.weights import load_safetensors, load_torchvision, zoo_path
 
-    from_torchvision = weights is not None and not str(weights).endswith(".safetensors")
+    from_zoo = isinstance(weights, str) and weights in list_datasets()
+    from_torchvision = weights is not None and not from_zoo and not str(weights).endswith(".safetensors")
     model = _build_backbone(name, num_classes, stem, width)
     if from_torchvision:
         load_torchvision(model, name, str(weights))
@@ -104,8 +106,6 @@ def create_model(
         # BAM belongs to the ends of stages. The probe compares mechanisms, so there all have the same places.
         where = "stage" if attention in ("bam", BAM) and name != "probe" else "block"
         insert_attention(model, attention, where, **options)
-    if weights is not None and not from_torchvision:
-        load_safetensors(model, Path(weights))
     model.spec = {
         "name": name,
         "attention": "none" if attention is None else attention_name(attention),
@@ -114,6 +114,8 @@ def create_model(
         "stem": stem,
         **({} if width is None else {"width": width}),
     }
+    if weights is not None and not from_torchvision:
+        load_safetensors(model, zoo_path(weights, model.spec) if from_zoo else Path(weights))
     return model
 
 

@@ -1,13 +1,16 @@
-"""Loads weights into a freshly built network: torchvision's into a backbone, a .safetensors file into a whole one."""
+"""Loads weights into a freshly built network: torchvision's into a backbone, a file's or the zoo's into a whole one."""
 
+import json
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 from torchvision.models import get_model_weights, list_models
 
+from gamlib._paths import recorded
 from gamlib.attention._checks import unknown_name
+from gamlib.results import label_of
 
 
 def load_torchvision(backbone: nn.Module, name: str, weights: str) -> None:
@@ -17,12 +20,41 @@ def load_torchvision(backbone: nn.Module, name: str, weights: str) -> None:
         ValueError: where torchvision has no such weights, or they were trained for another head or stem.
     """
     if name not in list_models():
-        raise ValueError(f"torchvision has no weights for {name!r}; allowed: None, or the path of a .safetensors file")
+        raise ValueError(
+            f"unknown weights {weights!r}: torchvision has none for {name!r}; allowed: None, the name of a data set of "
+            "the zoo (cifar100, puzzles-joint ...), or the path of a .safetensors file"
+        )
     choices = get_model_weights(name)
     if weights not in choices.__members__:
         raise unknown_name(f"weights of {name}", weights, choices.__members__)
     state = choices[weights].get_state_dict(progress=True, check_hash=True)
     _load_strictly(backbone, state, weights)
+
+
+def list_zoo() -> list[str]:
+    """Names of the trained networks that ship with gamlib: DATA-NETWORK-ATTENTION."""
+    return sorted(path.stem for path in recorded("zoo").glob("*.safetensors"))
+
+
+def zoo_path(data: str, spec: dict[str, object]) -> Path:
+    """The file of the network that was trained on `data` with create_model's arguments `spec`.
+
+    Raises:
+        ValueError: where the zoo has none, or one that was built with other arguments; the message says which.
+    """
+    name = f"{data}-{spec['name']}-{label_of(spec)}"
+    if name not in list_zoo():
+        raise unknown_name(
+            "trained network", name, [other for other in list_zoo() if other.startswith(data)] or list_zoo()
+        )
+    path = recorded("zoo") / f"{name}.safetensors"
+    with safe_open(path, "pt") as file:
+        trained = json.loads(file.metadata()["network"])
+    theirs, ours = ({**network.pop("attention_options"), **network} for network in (trained, dict(spec)))
+    if differing := [key for key in theirs if theirs[key] != ours.get(key)]:
+        wanted, given = (", ".join(f"{key}={side.get(key)!r}" for key in differing) for side in (theirs, ours))
+        raise ValueError(f"the zoo's {name} was built with {wanted}; got {given}")
+    return path
 
 
 def load_safetensors(model: nn.Module, path: Path) -> None:

@@ -1,0 +1,136 @@
+"""The result of a training run, and how it is written and read."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_origin, get_type_hints
+
+from gamlib.attention import full_options, list_attention
+
+SCHEMA = 1
+# Of each epoch: learning rate at its end; errors in %; seconds of training and testing.
+CURVE = (
+    *("epoch", "lr", "train_loss", "train_top1_error", "train_top5_error"),
+    *("test_loss", "test_top1_error", "test_top5_error", "seconds"),
+)
+# Images left out, seconds waited for images: the first recorded runs, on data held in memory, do not tell them.
+CURVE_OPTIONAL = ("skipped", "waited")
+VERSIONS = ("python", "torch", "torchvision", "gamlib")
+SOLVED = 10  # a puzzle counts as solved below this error, %: outcomes are nearly all or nothing
+
+
+@dataclass(frozen=True)
+class Result:
+    """One training run: what was done, with what, and what came out. Errors are in percent."""
+
+    network: dict[str, object]  # create_model's arguments; for a reader's own network, its class name
+    reduction: int | None  # r of the mechanism; None where it has none
+    parameters: int
+    data: str
+    data_md5: dict[str, str]  # of each file read, or of each split generated
+    recipe: dict[str, object]
+    seed: int
+    precision: str  # "bf16" or "fp32"
+    device: str  # the processor's name, and its threads where it is a CPU
+    versions: dict[str, str]  # of python, torch, torchvision, gamlib
+    commit: str | None  # of the checkout; "+" behind it means that files had been changed
+    command: str  # as typed
+    curves: list[dict[str, int | float]]  # one entry an epoch
+    seconds: float  # of training and testing, over all sittings
+    schema: int = SCHEMA
+
+    @property
+    def label(self) -> str:
+        """A name for tables, charts and folders: "none", "gam", "gam-kernel_size9", "none-width49" ..."""
+        return label_of(self.network)
+
+    @property
+    def epochs_to_solve(self) -> int | None:
+        """The first epoch with less than SOLVED % error on the test images; None where there is none."""
+        return next((entry["epoch"] for entry in self.curves if entry["test_top1_error"] < SOLVED), None)
+
+    @property
+    def top1_error(self) -> float:
+        """Of the last epoch, on the test images, %."""
+        return self.curves[-1]["test_top1_error"]
+
+    @property
+    def top5_error(self) -> float:
+        """Of the last epoch, on the test images, %."""
+        return self.curves[-1]["test_top5_error"]
+
+
+def label_of(network: dict[str, object]) -> str:
+    """A name for a network's `spec`: its attention, its unusual options (but for the reduction), and its width."""
+    name = str(network.get("attention", network["name"]))
+    usual = full_options(name, {}) if name in list_attention() else {}
+    options = {key: value for key, value in network.get("attention_options", {}).items() if key != "reduction"}
+    unusual = {key: value for key, value in options.items() if value != usual.get(key, value)}
+    unusual |= {"width": network["width"]} if "width" in network else {}
+    return "-".join([name, *(f"{key}{value}" for key, value in unusual.items())])
+
+
+def save(runs: Sequence[Result], path: Path) -> None:
+    """Write runs as one JSON file, in one go: a reader sees the old file or the new one."""
+    content = {"schema": SCHEMA, "runs": [dataclasses.asdict(run) for run in runs]}
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1, default=describe) + "\n")
+    partial.replace(path)
+
+
+def describe(value: object) -> str:
+    """A name for what JSON has no form for, such as a class among a mechanism's options; the same in every process."""
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def digest(content: object) -> str:
+    """sha256 of anything that JSON can hold, or `describe` can name."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=describe).encode()).hexdigest()
+
+
+def read(path: Path) -> list[Result]:
+    """Runs from a JSON file that `save` wrote.
+
+    Raises:
+        ValueError: where it is damaged, its schema is another, or a run has unknown or missing fields, or one of
+            another type; the message names run and field.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not complete JSON ({error}); delete it") from None
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"{path}: schema {schema!r}, expected {SCHEMA}; written by another gamlib?")
+    _check_fields(f"{path}", content, {"schema": int, "runs": list})
+    for number, run in enumerate(content["runs"]):
+        where = f"{path}, run {number}"
+        _check_fields(where, run, get_type_hints(Result))
+        if not run["curves"]:
+            raise ValueError(f"{where}: curves is empty; a result has one entry for each epoch")
+        for entry in run["curves"]:
+            told = [field for field in CURVE_OPTIONAL if isinstance(entry, dict) and field in entry]
+            _check_fields(f"{where}, curves", entry, dict.fromkeys((*CURVE, *told), int | float))
+        _check_fields(f"{where}, versions", run["versions"], dict.fromkeys(VERSIONS, str))
+        if "name" not in run["network"] or "name" not in run["recipe"]:
+            raise ValueError(f"{where}: network and recipe must have a name")
+    return [Result(**run) for run in content["runs"]]
+
+
+def _check_fields(where: str, content: object, types: dict[str, object]) -> None:
+    """Raise ValueError unless `content` is a JSON object with just these fields, each of its type."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{where}: expected a JSON object, got {type(content).__name__}")
+    problems = {"missing": sorted(types.keys() - content.keys()), "unknown": sorted(content.keys() - types.keys())}
+    told = [f"{what} {', '.join(fields)}" for what, fields in problems.items() if fields]
+    if told:
+        raise ValueError(f"{where}: fields that do not fit schema {SCHEMA}: {'; '.join(told)}")
+    for field, kind in types.items():
+        kind = get_origin(kind) if get_origin(kind) in (dict, list) else kind  # what lies inside is checked by itself
+        allowed = int | float if kind is float else kind
+        if not isinstance(content[field], allowed) or (isinstance(content[field], bool) and kind is not bool):
+            got = f"{content[field]!r:.60}"
+            raise ValueError(f"{where}: {field} must be {getattr(kind, '__name__', kind)}, got {got}")
