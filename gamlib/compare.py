@@ -12,7 +12,7 @@ from gamlib.attention._checks import check_seed
 from gamlib.cost import count_macs, count_parameters, nearest_width
 from gamlib.data import Dataset, puzzles
 from gamlib.data.imagenet import ImageFolders
-from gamlib.models import create_model
+from gamlib.models import create_model, fitting_stem
 from gamlib.results import Result
 from gamlib.training import Recipe, distributed, fit
 
@@ -26,6 +26,7 @@ def compare(
     out: Path,
     reduction: int | None = None,
     control: str | None = None,
+    stem: str | None = None,
     **options: object,
 ) -> list[Result]:
     """Train `model` with each attention and each seed on each data set; unfinished runs go on, finished ones are read.
@@ -46,6 +47,7 @@ def compare(
         reduction: r of the mechanisms that have one, where they don't say it; None leaves each its own default.
         control: an attention whose price is spent on size instead: two plain networks are trained, too, widened to
             its parameters and to its MACs (one, where the same width comes nearest to both).
+        stem: of all networks; None is the one that fits the size of the images (see `gamlib.models.fitting_stem`).
         options: passed on to `fit`: resume, speed, save_every ...
 
     Raises:
@@ -55,7 +57,7 @@ def compare(
     for seed in seeds:
         check_seed(seed)
     datasets = {data.name: data for data in datasets}.values()
-    networks = {data.name: plan(data, model, attentions, reduction, control) for data in datasets}
+    networks = {data.name: plan(data, model, attentions, reduction, control, stem) for data in datasets}
     out.mkdir(parents=True, exist_ok=True)
     runs = []
     for data in datasets:
@@ -71,7 +73,12 @@ def compare(
 
 
 def plan(
-    data: Dataset | ImageFolders, model: str, attentions: Sequence[str], reduction: int | None, control: str | None
+    data: Dataset | ImageFolders,
+    model: str,
+    attentions: Sequence[str],
+    reduction: int | None,
+    control: str | None,
+    stem: str | None,
 ) -> dict[str, dict[str, object]]:
     """For each network its label and create_model's arguments.
 
@@ -85,6 +92,7 @@ def plan(
             "attention": name,
             "attention_options": options,
             "num_classes": data.num_classes,
+            "stem": stem or fitting_stem(model, data.image_shape),
         } | width
 
     def build(**arguments: object):

@@ -16,7 +16,10 @@ from gamlib.__main__ import main
 from gamlib._paths import recorded
 from gamlib.cli import parser
 from gamlib.cli.options import chosen_recipe
+from gamlib.compare import plan
+from gamlib.cost import count_parameters
 from gamlib.course import doctor
+from gamlib.data import Dataset
 from gamlib.training import Stopped, recipes
 
 QUICK = ["--epochs", "1", "--batch-size", "500"]
@@ -197,6 +200,39 @@ def test_mistakes_exit_with_2_and_one_message(capsys, monkeypatch, tmp_path, com
     assert message in err
     assert err.startswith(f"gamlib {command[0]}: ")
     assert list(tmp_path.iterdir()) == []  # nothing was begun
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "given", "stem"),
+    [
+        ("resnet50", 32, None, "cifar"),
+        ("resnet50", 224, None, "imagenet"),
+        ("resnet50", 224, "wmp", "wmp"),
+        ("resnet20", 32, None, "cifar"),
+        ("mobilenet_v2", 32, None, "imagenet"),
+        ("probe", 32, None, "puzzles"),
+    ],
+)
+def test_networks_get_the_stem_that_fits_the_images(model, side, given, stem):
+    """Table 1's ResNet-50 has CIFAR's stem: else its parameters are not the paper's."""
+    images, labels = torch.zeros(1, 3, side, side, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+    tiny = Dataset("tiny", images, labels, images, labels, 100, (0.5,) * 3, (0.5,) * 3, False, {})
+    planned = plan(tiny, model, ["gam"], None if model != "probe" and model != "resnet20" else 4, None, given)
+    ((label, arguments),) = planned.items()
+    assert arguments["stem"] == stem
+    assert label == ("gam-stemwmp" if stem == "wmp" else "gam")
+    if (model, side) == ("resnet50", 32):
+        with torch.device("meta"):
+            assert count_parameters(create_model(**arguments)) == 149_470_388
+
+
+def test_train_takes_a_stem_and_refuses_one_that_the_network_lacks(capsys, tmp_path):
+    assert main(["train", "--model", "resnet18", "--stem", "best", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        "gamlib train: stem 'best' is not defined for 'resnet18'; allowed: imagenet, cifar, wmp\n"
+    )
+    assert main(["train", "--model", "resnet18", *QUICK, "--out", str(tmp_path)]) == 0
+    assert results.read(tmp_path / "result.json")[0].network["stem"] == "cifar"
 
 
 def test_a_last_batch_of_one_image_is_refused_before_training(capsys, tmp_path):

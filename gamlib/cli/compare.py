@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     for seed in arguments.seeds:
         usable(check_seed, seed)
     for attention in arguments.attention:
-        check_network(model, attention, arguments.reduction)
+        check_network(model, attention, arguments.reduction, arguments.stem)
     datasets = [chosen_data(arguments, name) for name in names]
     out = arguments.out or Path("runs") / f"compare-{'-'.join(arguments.data)}-{model}-{recipe.name}"
     runs = usable(
@@ -64,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         out,
         arguments.reduction,
         arguments.control,
+        arguments.stem,
         resume=arguments.resume,
         speed=chosen_speed(arguments),
         save_every=arguments.save_every,

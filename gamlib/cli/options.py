@@ -54,6 +54,9 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         help=f"one of {', '.join(list_models())}; by default resnet20, for imagenet resnet18, for puzzles probe",
     )
     command.add_argument("--reduction", type=int, help="r of the mechanisms that have one; each has its own default")
+    command.add_argument(
+        "--stem", metavar="NAME", help="imagenet, cifar or wmp (Table 4); by default what fits the size of the images"
+    )
     command.add_argument("--out", type=folder, help="folder for what the run writes; by default under runs/")
     command.add_argument(
         "--resume",
@@ -135,10 +138,10 @@ def chosen_recipe(arguments: argparse.Namespace, dataset: str, model: str) -> Re
     return usable(dataclasses.replace, recipe, **changed) if changed else recipe
 
 
-def check_network(model: str, attention: str, reduction: int | None) -> None:
+def check_network(model: str, attention: str, reduction: int | None, stem: str | None) -> None:
     """Raise UsageError for a network that can't be built, before data is downloaded and read."""
     with torch.device("meta"):
-        usable(create_model, model, *usable(variant, attention, reduction))
+        usable(create_model, model, *usable(variant, attention, reduction), stem=stem)
 
 
 def chosen_speed(arguments: argparse.Namespace) -> Speed:

@@ -20,6 +20,7 @@ from gamlib.cli.options import (
 )
 from gamlib.compare import variant
 from gamlib.cost import count_macs, count_parameters
+from gamlib.models import fitting_stem
 from gamlib.training import distributed, fit
 from gamlib.training.folder import RunFolder
 from gamlib.training.forecast import forecast
@@ -42,11 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     name = arguments.model or default_model(arguments.data)
     recipe, speed = chosen_recipe(arguments, arguments.data, name), chosen_speed(arguments)
     usable(check_seed, arguments.seed)
-    check_network(name, arguments.attention, arguments.reduction)
+    check_network(name, arguments.attention, arguments.reduction, arguments.stem)
     dataset = chosen_data(arguments, arguments.data)
     attention, options = variant(arguments.attention, arguments.reduction)
+    stem = arguments.stem or fitting_stem(name, dataset.image_shape)
     torch.manual_seed(arguments.seed)
-    model = usable(create_model, name, attention, options, dataset.num_classes)
+    model = usable(create_model, name, attention, options, dataset.num_classes, stem)
     label = results.label_of(model.spec)
     run_name = f"{dataset.name}-{name}-{label}-{recipe.name}-seed{arguments.seed}"
     out = arguments.out or Path("runs") / run_name

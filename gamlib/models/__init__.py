@@ -12,7 +12,7 @@ from gamlib.attention import BAM, attention_name, full_options, list_attention
 from gamlib.attention._checks import check_integer, unknown_name
 from gamlib.data import list_datasets
 
-__all__ = ["create_model", "insert_attention", "list_models"]
+__all__ = ["create_model", "fitting_stem", "insert_attention", "list_models"]
 
 # Each network's stems; the first is its own.
 STEMS = {
@@ -31,6 +31,11 @@ ANY_WIDTH = ("resnet20", "probe")
 def list_models() -> list[str]:
     """Names of the networks that `create_model` builds."""
     return list(STEMS)
+
+
+def fitting_stem(name: str, image_shape: tuple[int, int, int]) -> str:
+    """The stem for images (3, H, W): "cifar" where the network has one and they are 64 pixels or less, else its own."""
+    return "cifar" if "cifar" in STEMS[name] and max(image_shape[1:]) <= 64 else STEMS[name][0]
 
 
 def create_model(

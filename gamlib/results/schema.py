@@ -64,12 +64,13 @@ class Result:
 
 
 def label_of(network: dict[str, object]) -> str:
-    """A name for a network's `spec`: its attention, its unusual options (but for the reduction), and its width."""
+    """A name for a network's `spec`: its attention, its unusual options (but for the reduction), width and stem."""
     name = str(network.get("attention", network["name"]))
     usual = full_options(name, {}) if name in list_attention() else {}
     options = {key: value for key, value in network.get("attention_options", {}).items() if key != "reduction"}
     unusual = {key: value for key, value in options.items() if value != usual.get(key, value)}
     unusual |= {"width": network["width"]} if "width" in network else {}
+    unusual |= {"stem": "wmp"} if network.get("stem") == "wmp" else {}
     return "-".join([name, *(f"{key}{value}" for key, value in unusual.items())])
 
 
