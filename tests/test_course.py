@@ -1,14 +1,18 @@
 """Exercises answer back: what is right passes however it is written, and each known mistake is called by name."""
 
 import re
+import statistics
 import time
 
+import numpy as np
 import pytest
 import torch
+from scipy import integrate, stats
 from torch import nn
 from torch.nn import functional as F
 
-from gamlib import CBAM, GAM, SE, TripletAttention, create_model
+from gamlib import CBAM, GAM, SE, TripletAttention, create_model, results
+from gamlib.cost import nearest_width
 from gamlib.course import check
 from gamlib.course.checks import answer
 from gamlib.course.exercises import EXERCISES
@@ -241,6 +245,29 @@ def parameters_of_layers(channels, reduction, linear_biases, conv_biases, second
     return sum(p.numel() for layer in layers for p in layer.parameters())
 
 
+def learning_rate_of_pytorch(epoch, lr, milestones, gamma):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma)
+    for _ in range(epoch):
+        optimizer.step()
+        schedule.step()
+    return optimizer.param_groups[0]["lr"]
+
+
+def paired_interval_of_scipy(ours, theirs, t):
+    interval = stats.ttest_rel(ours.numpy(), theirs.numpy()).confidence_interval(0.95)
+    return [interval.low, interval.high]
+
+
+def delete_one_by_one(x, maps, count):
+    x = x.clone()
+    for picture, heat in zip(x, maps, strict=True):
+        colour = picture.mean((1, 2))
+        for place in heat.flatten().argsort(descending=True)[:count]:
+            picture[:, place // heat.shape[1], place % heat.shape[1]] = colour
+    return x
+
+
 OTHER_WAYS = [
     ("baseline.parameters", lambda i, o, k, b: sum(p.numel() for p in nn.Conv2d(i, o, k, bias=b).parameters())),
     ("baseline.macs", lambda i, o, k, h, w: float(h * w) * o * i * k * k),
@@ -281,6 +308,39 @@ OTHER_WAYS = [
     ("gam.block", block_of_gamlib),
     ("gam.parameters", parameters_of_layers),
     ("gam.fits", lambda count, printed: round(count / 1e6, len(printed.partition(".")[2])) == float(printed)),
+    ("training.learning_rate", learning_rate_of_pytorch),
+    ("training.standard_error", lambda e, n: (e * (100 - e) / n) ** 0.5),
+    (
+        "training.standard_error",
+        lambda e, n: (
+            torch.tensor([1.0] * round(e * 100) + [0.0] * round(1e4 - e * 100)).std(correction=0) * 100 / n**0.5
+        ),
+    ),
+    ("training.paired_interval", paired_interval_of_scipy),
+    (
+        "training.paired_interval",
+        lambda a, b, t: tuple(results.summarise((a - b).tolist()).__dict__[k] for k in ("low", "high")),
+    ),
+    ("imagenet.hours", lambda i, e, s, g, f: sum(i / s for _ in range(e)) / 60 / 60 / (g * f)),
+    ("imagenet.throughput", lambda d, c, t, g: c * d if c * d < g * t else g * t),
+    ("imagenet.share", lambda ids, rank, world: torch.stack([i for n, i in enumerate(ids) if n % world == rank])),
+    ("imagenet.share", lambda ids, rank, world: ids[torch.arange(rank, len(ids), world)]),
+    ("ablations.interaction", lambda n, c, s, b: (b - c) - (s - n)),
+    ("ablations.nearest_width", lambda count, target: min(range(1, 200), key=lambda w: abs(count(w) / target - 1))),
+    ("ablations.nearest_width", lambda count, target: nearest_width(lambda w: w, count, target)),
+    ("ablations.reduction", lambda k, r, new: min(range(1, 99), key=lambda q: abs(q - r * (new / k) ** 2))),
+    ("explain.grad_cam", lambda f, g: torch.einsum("nc,nchw->nhw", g.flatten(2).mean(2), f).clamp(min=0)),
+    ("explain.delete", delete_one_by_one),
+    ("explain.area", lambda curve: torch.trapezoid(curve, dx=1 / (len(curve) - 1))),
+    ("explain.area", lambda curve: integrate.trapezoid(curve, dx=1 / (len(curve) - 1))),
+    ("own.gentle", lambda x, attention, strength: torch.lerp(x, attention(x), strength)),
+    ("own.slowdown", lambda plain, attended: np.median(attended.numpy() / plain.numpy())),
+    (
+        "own.slowdown",
+        lambda plain, attended: statistics.median(
+            a / p for p, a in zip(plain.tolist(), attended.tolist(), strict=True)
+        ),
+    ),
 ]
 
 

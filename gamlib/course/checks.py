@@ -1,6 +1,7 @@
 """Checks a reader's solution of an exercise, and says what is wrong with it; a known mistake is called by its name."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
@@ -134,7 +135,7 @@ def copied(value: object) -> object:
 def plain(value: object, wanted: object) -> object:
     """`value` as the kind of thing that is wanted, where it is one in other clothes: an array, a number as a tensor."""
     if isinstance(wanted, Tensor):
-        if isinstance(value, np.ndarray | np.generic | float | int | list):
+        if isinstance(value, np.ndarray | np.generic | float | int | list | tuple):
             value = torch.as_tensor(value)
         value = value.detach().cpu() if isinstance(value, Tensor) else value
         return value.to_dense() if isinstance(value, Tensor) and value.is_sparse else value
@@ -157,6 +158,8 @@ def agree(ours: Sequence[object], theirs: Sequence[object] | None) -> bool:
 
 def same(a: object, b: object) -> bool:
     """Whether two outputs are the same, up to the rounding of the coarser one's type, float16 at most."""
+    if isinstance(b, float):
+        return isinstance(a, int | float) and math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
     if not isinstance(b, Tensor):
         return isinstance(a, bool | int | float) and a == b
     if not isinstance(a, Tensor) or a.shape != b.shape or a.is_complex():

@@ -6,15 +6,21 @@ another's mistake or for a right solution. CONTRIBUTING.md says how to add an ex
 """
 
 from gamlib.course.exercises import (
+    ablations,
     bam,
     baseline,
     cbam,
+    explaining,
     gam_channel,
     gam_numbers,
     gam_spatial,
+    imagenet,
+    own_model,
     se,
+    training,
     triplet_and_branch,
 )
 
-NOTEBOOKS = (baseline, se, bam, cbam, triplet_and_branch, gam_channel, gam_spatial, gam_numbers)
-EXERCISES = {name: exercise for notebook in NOTEBOOKS for name, exercise in notebook.EXERCISES.items()}
+FIRST_HALF = (baseline, se, bam, cbam, triplet_and_branch, gam_channel, gam_spatial, gam_numbers)
+SECOND_HALF = (training, imagenet, ablations, explaining, own_model)
+EXERCISES = {name: exercise for notebook in FIRST_HALF + SECOND_HALF for name, exercise in notebook.EXERCISES.items()}
