@@ -25,7 +25,7 @@ PROFILES = {
     name: Profile(name, network, recipes.get(recipe), images, recipes.get(puzzles))
     for name, network, recipe, images, puzzles in [
         ("smoke", "resnet20", "smoke", 512, "smoke"),  # tests: does it run
-        ("laptop", "resnet20", "laptop", 10_000, "puzzles"),  # a CPU: minutes
+        ("laptop", "resnet20", "laptop", 5_000, "puzzles"),  # a CPU: minutes
         ("gpu", "resnet50", "quick", None, "puzzles"),  # an hour
         ("paper", "resnet50", "paper-cifar100", None, "puzzles"),  # the full recipe
     ]
