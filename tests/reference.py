@@ -209,3 +209,16 @@ def abn(x: Tensor, model: nn.Module) -> tuple[Tensor, Tensor]:
     attention_logits = channel_means(conv(a, model.attention_head))
     x = backbone.layer3(x + scale_places(x, abn_map(a, gate)))
     return linear(channel_means(x), backbone.fc), attention_logits
+
+
+def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
+    """Grad-CAM's equations 1 and 2, place by place: (N, C, h, w) twice -> (N, h, w)."""
+    n, c, h, w = features.shape
+    maps = features.new_zeros(n, h, w)
+    for picture in range(n):
+        for k in range(c):
+            alpha = sum(gradients[picture, k, i, j] for i in range(h) for j in range(w)) / (h * w)
+            for i in range(h):
+                for j in range(w):
+                    maps[picture, i, j] += alpha * features[picture, k, i, j]
+    return relu(maps)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gamlib import BAM, CBAM, GAM, SE, TripletAttention, create_model
 from gamlib.models.abn import AttentionMapGate
+from gamlib.models.insert import Gentle
 from gamlib.models.resnet import resnet20
 from gamlib.training.metrics import cross_entropy
 
@@ -249,6 +250,24 @@ def gam_block(line):
     return line(x=x, attention=block.attention, **block_weights(block)), block(x), literal
 
 
+def standard_error(line):
+    error, images = 18.67, 500
+    wrong = torch.tensor([1.0] * 1867 + [0.0] * 8133, dtype=torch.float64)
+    literal = 100 * ((wrong - wrong.mean()) ** 2).mean().sqrt() / torch.tensor(500.0, dtype=torch.float64).sqrt()
+    return torch.tensor(line(error=error, images=images), dtype=torch.float64), literal
+
+
+def grad_cam(line):
+    features, gradients = drawn(2, 3, 4, 5), drawn(2, 3, 4, 5) - 0.3
+    return line(features=features, gradients=gradients), reference.grad_cam(features, gradients)
+
+
+def gentle(line):
+    x, module = drawn(2, 8, 4, 5), with_random_weights(Gentle(SE(8, reduction=4)))
+    a, literal = module.strength, reference.se(x, module.attention)
+    return line(x=x, attention=module.attention, strength=a), module(x), (1 - a) * x + a * literal
+
+
 EQUATIONS = {
     "attention.scale": scale,
     "baseline.block": residual_block,
@@ -273,6 +292,9 @@ EQUATIONS = {
     "gam.spatial": gam_spatial,
     "gam.module": gam_module,
     "gam.block": gam_block,
+    "training.standard_error": standard_error,
+    "explain.grad_cam": grad_cam,
+    "own.gentle": gentle,
 }
 PLACES = {equation: path for path in NOTEBOOKS for equation in tied(path)}
 

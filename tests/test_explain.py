@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import reference
 import timm
 import torch
 import torchvision
@@ -120,19 +121,6 @@ def test_a_gate_that_does_not_fit():
 # ------------------------------------------------------------------ Grad-CAM
 
 
-def literal_grad_cam(features, logits, label):
-    """Equations 1 and 2, pixel by pixel, for one picture: features (C, h, w) -> (h, w)."""
-    gradients = torch.autograd.grad(logits[label], features, retain_graph=True)[0][0]
-    _, c, h, w = features.shape
-    total = torch.zeros(h, w)
-    for k in range(c):
-        alpha = sum(gradients[k, i, j] for i in range(h) for j in range(w)) / (h * w)
-        for i in range(h):
-            for j in range(w):
-                total[i, j] += alpha * features[0, k, i, j].detach()
-    return total.clamp(min=0)
-
-
 def test_grad_cam_is_the_equation():
     model, x = network(), torch.randn(X)
     labels = model(x).argmax(1)
@@ -143,7 +131,8 @@ def test_grad_cam_is_the_equation():
         handle = model.layer3.register_forward_hook(lambda module, inputs, output, kept=kept: kept.append(output))
         logits = model(picture[None])[0]
         handle.remove()
-        literal = literal_grad_cam(kept[0], logits, label)
+        (gradients,) = torch.autograd.grad(logits[label], kept[0])
+        literal = reference.grad_cam(kept[0].detach(), gradients)[0]
         literal = F.interpolate(literal[None, None], (16, 16), mode="bilinear")[0, 0]
         assert literal.max() > 0
         assert torch.allclose(ours, literal / literal.max(), atol=1e-5)

@@ -36,7 +36,7 @@ def draw_gates(gates: Mapping[str, Tensor], example: int = 0) -> "Figure":
                 f"example {example} of gate {name!r}: expected (N, C, H, W) with N above {example}, got "
                 f"{tuple(gate.shape)}"
             )
-    columns = min(3, len(gates))
+    columns = 2 if len(gates) == 4 else min(3, len(gates))
     rows = -(-len(gates) // columns)
     figure = Figure(figsize=(3.4 * columns, 3.0 * rows + 0.4), layout="constrained", facecolor="white")
     grid = figure.subplots(rows, columns, squeeze=False)
