@@ -1,11 +1,12 @@
 """Records the runs of one or more `gamlib compare` for the course: results as JSON, weights of a seed in float16.
 
-    python data/record.py NAME OUT [OUT ...]
+    python data/record.py [--no-weights] NAME OUT [OUT ...]
 
 OUT is a folder that `gamlib compare` wrote; the runs in all compare.json become data/results/NAME.json, in the order of
 data, seeds and networks. A run that stands in two of them is taken from the first. Where it wrote to is left out of the
 command. Of the first seed, the weights of each network go to data/zoo/DATA-NETWORK-ATTENTION.safetensors: kernels and
 matrices in float16, the few numbers of a channel in float32; with the error of just these weights, in float32.
+--no-weights leaves that out.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from gamlib.training import Speed, evaluate
 HERE = Path(__file__).resolve().parent
 
 
-def main(name: str, folders: list[Path]) -> None:
+def main(name: str, folders: list[Path], weights: bool) -> None:
     found = {}
     for folder in folders:
         for run in results.read(folder / "compare.json"):
@@ -34,7 +35,7 @@ def main(name: str, folders: list[Path]) -> None:
     runs = [found[key][0] for key in keys]
     results.save(runs, HERE / "results" / f"{name}.json")
     for run, folder in (found[key] for key in keys):
-        if run.seed == runs[0].seed:
+        if weights and run.seed == runs[0].seed:
             path = HERE / "zoo" / f"{run.data}-{run.network['name']}-{run.label}.safetensors"
             state = load_file(folder / "weights.safetensors")
             halves = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}
@@ -54,6 +55,7 @@ def error_of(run: results.Result, state: dict[str, torch.Tensor]) -> float:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
+    given = [argument for argument in sys.argv[1:] if argument != "--no-weights"]
+    if len(given) < 2:
         sys.exit(__doc__)
-    main(sys.argv[1], [Path(folder) for folder in sys.argv[2:]])
+    main(given[0], [Path(folder) for folder in given[1:]], weights="--no-weights" not in sys.argv)

@@ -222,6 +222,27 @@ def test_the_verdict_on_puzzles(monkeypatch, solved, verdict):
     assert ledger.solves_alone("gam", ["se"])().verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("solved", "seeds", "verdict"),
+    [
+        ({"gam": 3, "none": 0}, 3, "supported"),
+        ({"gam": 3, "none": 1}, 3, "not supported"),
+        ({"gam": 2, "none": 0}, 3, "not supported"),
+        ({"gam": 0, "none": 0}, 3, "not supported"),
+        ({"gam": 2, "none": 0}, 2, "not tested"),
+        ({"gam": 0, "none": 0}, 0, "not tested"),
+    ],
+)
+def test_the_verdict_on_one_puzzle(monkeypatch, solved, seeds, verdict):
+    def of(data, label):
+        return [run(seed, 0.0 if seed < solved[label] else 60.0 - 5 * (label == "gam"), label) for seed in range(seeds)]
+
+    monkeypatch.setattr(ledger, "of", of)
+    finding = ledger.solves_more("gam", ["none"], "joint")()
+    assert finding.verdict == verdict
+    assert f"gam: {solved['gam']} of {seeds}" in finding.evidence
+
+
 def test_a_window_is_measured_and_a_grown_one_found():
     assert "13 x 13" in ledger.sees_everything().evidence
     assert ledger.sees_everything().verdict == "not supported"
