@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from gamlib import create_model, data, results
+from gamlib import create_model, data, list_attention, results
 from gamlib.training import Speed, evaluate
 
 HERE = Path(__file__).resolve().parent
@@ -30,7 +30,10 @@ def main(name: str, folders: list[Path], weights: bool) -> None:
         for run in results.read(folder / "compare.json"):
             run = dataclasses.replace(run, command=re.sub(r" --out \S+", "", run.command))
             found.setdefault((run.data, run.seed, run.label), (run, folder / run.data / f"{run.label}-seed{run.seed}"))
-    labels = list(dict.fromkeys(label for _, _, label in found))
+    order = ["none", *list_attention(), "abn"]
+    labels = sorted(
+        dict.fromkeys(label for _, _, label in found), key=lambda label: (order.index(label.partition("-")[0]), label)
+    )
     keys = sorted(found, key=lambda key: (key[0], key[1], labels.index(key[2])))
     runs = [found[key][0] for key in keys]
     results.save(runs, HERE / "results" / f"{name}.json")

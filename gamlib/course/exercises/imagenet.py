@@ -67,7 +67,7 @@ EXERCISES = {
                 lambda i, e, s, g, f: i * e / (s * g) * f / 3600,
             ),
             Mistake(
-                "The number of GPUs is left out: `images_per_second` is one GPU's. (Yours are GPU hours, what you pay for.)",
+                "The number of GPUs is left out: `images_per_second` is one GPU's. (Yours are GPU hours.)",
                 lambda i, e, s, g, f: i * e / (s * f) / 3600,
             ),
             Mistake("That is one epoch.", lambda i, e, s, g, f: i / (s * g * f) / 3600),
