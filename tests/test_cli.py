@@ -17,7 +17,7 @@ from gamlib._paths import recorded
 from gamlib.cli import parser
 from gamlib.cli.options import chosen_recipe
 from gamlib.compare import plan
-from gamlib.cost import count_parameters
+from gamlib.cost import count_macs, count_parameters
 from gamlib.course import doctor
 from gamlib.data import Dataset
 from gamlib.training import Stopped, recipes
@@ -224,6 +224,18 @@ def test_networks_get_the_stem_that_fits_the_images(model, side, given, stem):
     if (model, side) == ("resnet50", 32):
         with torch.device("meta"):
             assert count_parameters(create_model(**arguments)) == 149_470_388
+
+
+def test_the_controls_cost_what_gam_costs():
+    """Notebook 11's: plain networks with GAM's parameters, and with its MACs, within 2%. One network is both."""
+    images, labels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+    tiny = Dataset("tiny", images, labels, images, labels, 100, (0.5,) * 3, (0.5,) * 3, False, {})
+    planned = plan(tiny, "resnet20", ["gam"], 4, "gam", None)
+    assert list(planned) == ["gam", "none-width25"]
+    with torch.device("meta"):
+        gam, wide = (create_model(**arguments) for arguments in planned.values())
+    assert count_parameters(wide) == pytest.approx(count_parameters(gam), rel=0.02)
+    assert count_macs(wide, (3, 32, 32)) == pytest.approx(count_macs(gam, (3, 32, 32)), rel=0.02)
 
 
 def test_train_takes_a_stem_and_refuses_one_that_the_network_lacks(capsys, tmp_path):

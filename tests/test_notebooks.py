@@ -149,6 +149,15 @@ def test_every_exercise_stands_in_a_notebook_and_every_check_is_of_an_exercise()
     assert set(named) == EXERCISES.keys()
 
 
+def test_readme_counts_notebooks_and_exercises():
+    readme = " ".join((FOLDER.parent / "README.md").read_text(encoding="utf-8").split())
+    assert len(NOTEBOOKS) == 14
+    assert (
+        f"Fourteen notebooks lead [from a gate by hand to your own network](notebooks/README.md), with {len(EXERCISES)} exercises"
+        in readme
+    )
+
+
 @every_notebook
 def test_exercises_have_a_stub_a_hint_and_a_folded_solution(path):
     cells = read(path)["cells"]
