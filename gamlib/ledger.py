@@ -83,10 +83,11 @@ def groups_are_cheap() -> Finding:
 
 def sees_everything() -> Finding:
     """Whether one gate depends on the whole map: by the gradient of its logit, on a map larger than any kernel."""
-    torch.manual_seed(0)
-    size, gate = 33, GAM(32, reduction=4).eval().spatial_gate
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        size, gate = 33, GAM(32, reduction=4).eval().spatial_gate
+        x = torch.randn(1, 32, size, size, requires_grad=True)
     gate.relu, gate.sigmoid = torch.nn.Identity(), torch.nn.Identity()  # what is connected, whatever is open
-    x = torch.randn(1, 32, size, size, requires_grad=True)
     gate(x)[0, :, size // 2, size // 2].sum().backward()
     rows = x.grad.abs().sum((0, 1, 3)).nonzero()
     side = int(rows.max() - rows.min()) + 1
@@ -101,21 +102,19 @@ def lower_error(better: str, others: Sequence[str], data: str, network: str) -> 
     """
 
     def judge() -> Finding:
-        runs = [run for run in all_runs() if run.data == data and run.network["name"] == network]
         told, verdicts = [], []
+        ours = of(data, network, better)
         for other in others:
-            ours, theirs = ([run for run in runs if run.label == label] for label in (better, other))
+            theirs = of(data, network, other)
             if not {run.seed for run in ours} & {run.seed for run in theirs}:
-                told.append(f"{other}: no run")
+                told.append(f"{other}: " + ("no run" if not (ours and theirs) else "no seed that both have"))
                 verdicts.append("not tested")
                 continue
             difference = results.paired_difference(ours, theirs)
             told.append(f"{other}: {difference}")
             decided = "supported" if (difference.high or 0) < 0 else "not supported"
             verdicts.append(decided if difference.n >= MIN_SEEDS else "not tested")
-        epochs = sorted({run.recipe["epochs"] for run in runs if run.label == better})
-        scale = f"{network}, {data}, {epochs[0]} epochs" if epochs else "no run"
-        return Finding(weakest(verdicts), scale, f"{better}'s top-1 error minus that of " + "; ".join(told))
+        return Finding(weakest(verdicts), scale_of(ours), f"{better}'s top-1 error minus that of " + "; ".join(told))
 
     return judge
 
@@ -125,18 +124,18 @@ def solves_alone(ours: str, others: Sequence[str]) -> Callable[[], Finding]:
     and none where it is the other way round."""
 
     def judge() -> Finding:
-        told, ahead, behind, seeds = [], 0, 0, []
+        told, ahead, behind, seeds, all_of_them = [], 0, 0, [], []
         for task in ("joint", "spatial", "channel"):
-            runs = {label: of(f"puzzles-{task}", label) for label in (ours, *others)}
+            runs = {label: of(f"puzzles-{task}", "probe", label) for label in (ours, *others)}
             solved = {label: sum(run.top1_error < results.SOLVED for run in group) for label, group in runs.items()}
             seeds += [len(group) for group in runs.values()]
+            all_of_them += [run for group in runs.values() for run in group]
             counts = ", ".join(f"{label} {solved[label]} of {len(runs[label])}" for label in runs)
             told.append(f"{task}: {counts}")
             ahead += solved[ours] == len(runs[ours]) and not any(solved[label] for label in others)
             behind += any(solved[label] > solved[ours] for label in others)
         decided = "supported" if ahead and not behind else "not supported"
-        scale = "probe, three puzzles, 12 epochs"
-        return Finding(decided if min(seeds) >= MIN_SEEDS else "not tested", scale, "; ".join(told))
+        return Finding(decided if min(seeds) >= MIN_SEEDS else "not tested", scale_of(all_of_them), "; ".join(told))
 
     return judge
 
@@ -148,13 +147,14 @@ def solves_more(ours: str, others: Sequence[str], task: str) -> Callable[[], Fin
     """
 
     def judge() -> Finding:
-        runs = {label: of(f"puzzles-{task}", label) for label in (ours, *others)}
+        runs = {label: of(f"puzzles-{task}", "probe", label) for label in (ours, *others)}
         solved = {label: sum(run.top1_error < results.SOLVED for run in group) for label, group in runs.items()}
         evidence = "solved by " + ", ".join(f"{label}: {solved[label]} of {len(runs[label])}" for label in runs)
         alone = solved[ours] == len(runs[ours]) and not any(solved[label] for label in others)
         enough = min(map(len, runs.values())) >= MIN_SEEDS
         decided = "supported" if alone else "not supported"
-        return Finding(decided if enough else "not tested", f"probe, puzzles-{task}, 12 epochs", evidence)
+        scale = scale_of([run for group in runs.values() for run in group])
+        return Finding(decided if enough else "not tested", scale, evidence)
 
     return judge
 
@@ -181,9 +181,25 @@ def all_runs() -> list[Result]:
     return [run for name in results.list_recorded() for run in results.load(name)]
 
 
-def of(data: str, label: str) -> list[Result]:
-    """The recorded runs of one network on one data set."""
-    return [run for run in all_runs() if run.data == data and run.label == label]
+def of(data: str, network: str, label: str) -> list[Result]:
+    """The recorded runs of one network on one data set, one a seed.
+
+    Raises:
+        ValueError: where they differ in more than their seed, or two have the same: no verdict can rest on them.
+    """
+    runs = [run for run in all_runs() if (run.data, run.network["name"], run.label) == (data, network, label)]
+    if len(results.groups(runs)) > 1 or len({run.seed for run in runs}) < len(runs):
+        raise ValueError(f"the recorded runs of {network} + {label} on {data} are not one run a seed of one network")
+    return runs
+
+
+def scale_of(runs: Sequence[Result]) -> str:
+    """Backbones, data and epochs of some runs."""
+    if not runs:
+        return "no run"
+    told = [{run.network["name"] for run in runs}, {run.data for run in runs}, {run.recipe["epochs"] for run in runs}]
+    networks, data, epochs = (", ".join(map(str, sorted(values))) for values in told)
+    return f"{networks}, {data}, {epochs} epochs"
 
 
 CIFAR = ("cifar100", "resnet20")

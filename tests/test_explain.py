@@ -118,6 +118,46 @@ def test_a_gate_that_does_not_fit():
         pass
 
 
+class Odd(nn.Module):
+    """A gate that runs twice, one that never runs, and one that is none."""
+
+    def __init__(self):
+        super().__init__()
+        self.a_gate, self.b_gate, self.c_gate = nn.Sigmoid(), nn.Sigmoid(), nn.LSTM(3, 3)
+
+    def forward(self, x):
+        return self.a_gate(self.a_gate(x)) + self.c_gate(x)[0]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, x: explain.capture_gates(m, x, ["a_gate"]), "'a_gate' runs more than once"),
+        (lambda m, x: explain.capture_gates(m, x, ["b_gate"]), "1 of the modules did not run, such as 'b_gate'"),
+        (lambda m, x: explain.capture_gates(m, x, ["c_gate"]), "'c_gate' returns tuple, so it is no gate"),
+        (lambda m, x: explain.capture_gates(m, x, "a_gate"), "must be a list of names, got the string 'a_gate'"),
+        (
+            lambda m, x: explain.replace_gates(m, ["a_gate"]).__enter__(),
+            "must be a mapping of names to gates, got list",
+        ),
+    ],
+)
+def test_gates_refuse(call, message):
+    model = Odd()
+    with pytest.raises(ValueError, match=message):
+        call(model, torch.randn(2, 3))
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_gate_must_be_replaced_by_a_tensor():
+    model = network()
+    with (
+        pytest.raises(ValueError, match="must be a tensor, got NoneType"),
+        explain.replace_gates(model, {"layer1.0.attention.channel_gate": lambda gate: None}),
+    ):
+        model(torch.randn(X))
+
+
 # ------------------------------------------------------------------ Grad-CAM
 
 
@@ -201,13 +241,66 @@ def test_the_last_map():
         (lambda m, x: explain.grad_cam(m.train(), x), r"in training.*call .eval\(\) first"),
         (lambda m, x: explain.grad_cam(m, x, layer="layer9"), "unknown layer 'layer9'; allowed, nearest first: layer"),
         (lambda m, x: explain.grad_cam(m, x, layer="fc"), r"'fc' must return \(N, C, h, w\), got \(2, 10\)"),
-        (lambda m, x: explain.grad_cam(m, x, torch.tensor([0, 10])), "labels must be .* classes from 0 to 9"),
-        (lambda m, x: explain.grad_cam(m, x, torch.tensor([0])), r"got shape \(1,\)"),
+        (lambda m, x: explain.grad_cam(m, x, torch.tensor([0, 10])), "classes from 0 to 9; got .*, 0 to 10"),
+        (
+            lambda m, x: explain.grad_cam(m, x, torch.tensor([0])),
+            r"labels must be int64 \(2,\).*got torch.int64 \(1,\)",
+        ),
     ],
 )
 def test_grad_cam_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call(network(), torch.randn(X))
+
+
+def test_grad_cam_works_while_gates_are_replaced():
+    model, x = network(), torch.randn(X)
+    expected = explain.grad_cam(model, x)
+    with explain.replace_gates(model, explain.capture_gates(model, x)):
+        assert torch.allclose(explain.grad_cam(model, x), expected, atol=1e-5)
+
+
+def test_grad_cam_with_a_layer_in_place_behind_it():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    x = torch.randn(X)
+    features = model[0](x).detach()
+    expected = reference.grad_cam(features, (features > 0) / features[0, 0].numel() * torch.eye(4)[2].view(4, 1, 1))
+    ours = explain.grad_cam(model, x, torch.tensor([2, 2]), layer="0")
+    expected = F.interpolate(expected[:, None], (16, 16), mode="bilinear")[:, 0]
+    assert torch.allclose(ours, expected / expected.amax((1, 2), keepdim=True), atol=1e-5)
+
+
+def test_grad_cam_of_networks_that_can_not_be_asked():
+    # Its maps are (N, h, w, C), but for the first: their channels must not be taken for places.
+    swin = timm.create_model("swin_tiny_patch4_window7_224").eval()
+    assert last_map(swin, torch.randn(1, 3, 224, 224)) == "patch_embed.proj"
+
+    class Branch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.main, self.unused, self.twice = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.ReLU()
+
+        def forward(self, x):
+            self.unused(x)
+            return self.twice(self.twice(self.main(x))).mean((2, 3))
+
+    x = torch.randn(X)
+    with pytest.raises(ValueError, match="does not depend on layer 'unused'"):
+        explain.grad_cam(Branch().eval(), x, layer="unused")
+    with pytest.raises(ValueError, match="layer 'twice' ran 2 times"):
+        explain.grad_cam(Branch().eval(), x, layer="twice")
+    same = nn.Sequential(nn.Dropout(), nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    explain.grad_cam(same, x, layer="0")
+    assert not x.requires_grad
+
+
+def test_a_part_in_training_is_refused():
+    model, x = network(), torch.randn(X)
+    model.layer1.train()
+    for call in (explain.grad_cam, lambda m, x: explain.deletion(m, x, x[:, 0], torch.tensor([0, 0]))):
+        with pytest.raises(ValueError, match="in training"):
+            call(model, x)
 
 
 # ------------------------------------------------------------------ faithfulness
@@ -360,6 +453,10 @@ def test_rank_correlation_is_spearmans():
     assert explain.rank_correlation(a, torch.ones_like(a)).isnan().all()
     with pytest.raises(ValueError, match="one shape"):
         explain.rank_correlation(a, b[:2])
+    with pytest.raises(ValueError, match="NaN"):
+        explain.rank_correlation(a, a * torch.nan)
+    with pytest.raises(ValueError, match=r"got \(3, 1\)"):
+        explain.area(torch.rand(3, 1))
 
 
 @pytest.mark.parametrize(
@@ -367,7 +464,7 @@ def test_rank_correlation_is_spearmans():
     [
         ({"steps": 0}, "steps must be an integer of 1 or more"),
         ({"maps": torch.rand(6, 8, 8)}, r"maps must be \(6, 16, 16\).*got \(6, 8, 8\)"),
-        ({"labels": torch.ones(5, dtype=torch.int64)}, r"labels \(6,\); got .* \(5,\)"),
+        ({"labels": torch.ones(5, dtype=torch.int64)}, r"labels must be int64 \(6,\).*\(5,\)"),
         ({"maps": torch.full((6, 16, 16), torch.nan)}, "NaN"),
         ({"model": CountsCorner().train()}, "in training"),
         ({"seed": -1}, "seed must be"),

@@ -55,6 +55,13 @@ def write(path: Path, change) -> Path:
         (lambda c: c["runs"][0]["curves"][3].update(accuracy=3), "curves: .*unknown accuracy"),
         (lambda c: c["runs"][0]["versions"].pop("torch"), "versions: .*missing torch"),
         (lambda c: c["runs"][0]["network"].pop("name"), "run 0: network and recipe must have a name"),
+        (lambda c: c["runs"][0]["recipe"].pop("name"), "run 0: network and recipe must have a name"),
+        (lambda c: c["runs"][0]["network"].update(attention_options=None), "attention_options an object"),
+        (lambda c: c["runs"][0]["network"].update(attention=["gam"]), "attention must be a name"),
+        (lambda c: c["runs"][0]["data_md5"].update(train=3), "data_md5: train must be str, got 3"),
+        (lambda c: c["runs"][0]["curves"][0].update(test_top1_error=10**400), "must be a finite number"),
+        (lambda c: c["runs"][0]["curves"][0].update(test_top1_error=float("nan")), "must be a finite number"),
+        (lambda c: c["runs"][0]["curves"].reverse(), "curves must hold the epochs 1, 2, 3 ... in order"),
     ],
 )
 def test_a_file_that_does_not_fit_is_named_with_its_field(tmp_path, change, message):
@@ -84,7 +91,7 @@ def test_a_mean_and_its_interval():
 
 def test_one_seed_has_no_interval():
     assert str(results.summarise([41.43])) == "41.43 (1 seed, no interval)"
-    with pytest.raises(ValueError, match="no values"):
+    with pytest.raises(ValueError, match="one value at least"):
         results.summarise([])
 
 
@@ -105,6 +112,12 @@ def test_a_paired_difference_goes_seed_by_seed():
         ([run(0, 1, "gam")], [run(0, 2, precision="fp32")], "differ in more"),
         ([run(0, 1, "gam")], [run(0, 2, recipe={"name": "quick"})], "differ in more"),
         ([run(0, 1, "gam")], [run(0, 2, network={"name": "resnet18", "attention": "none"})], "differ in more"),
+        (
+            [run(0, 1, "gam")],
+            [run(0, 2, network={"name": "resnet20", "attention": "none", "stem": "x"})],
+            "differ in more",
+        ),
+        ([run(0, 1, "gam"), run(1, 1, "se")], [run(0, 2), run(1, 2)], "several networks"),
         ([run(0, 1, "gam")], [run(0, 2, data_md5={"train": "0", "test": "1", "meta": "2"})], "differ in more"),
     ],
 )
@@ -117,6 +130,8 @@ def test_differences_as_a_table():
     runs = [run(seed, 40 + seed) for seed in range(3)] + [run(seed, 39 + 2 * seed, "se") for seed in range(3)]
     *_, line = results.differences(runs, "none").splitlines()
     assert line == "| cifar100 | resnet20 | se | +0.00 | -2.48 to +2.48 | 3 |"
+    others = [run(9, 1, "bam"), run(0, 50, network={"name": "resnet20", "attention": "none", "stem": "x"})]
+    assert results.differences(runs + others, "none").splitlines()[-1] == line, "what can't be compared is left out"
     with pytest.raises(ValueError, match="unknown label 'gam'; allowed, nearest first: "):
         results.differences(runs, "gam")
     with pytest.raises(ValueError, match="nothing to compare 'none' with"):
@@ -149,6 +164,7 @@ def test_gamlib_results_of_a_readers_own_runs(capsys, tmp_path):
     [
         (["nothing"], "unknown recorded result 'nothing'; allowed, nearest first"),
         (["no.json"], "no such file: no.json"),
+        (["~nobody-of-this-name/x.json"], "~nobody-of-this-name"),
         (["{tmp}"], "holds neither compare.json nor result.json"),
         (["puzzles-joint", "--against", "gan"], "unknown label 'gan'; allowed, nearest first: gam"),
         (["puzzles-joint", "--claims"], "--claims judges the recorded runs"),
@@ -214,12 +230,16 @@ def test_the_verdict_on_errors(monkeypatch, gam, others, verdict):
     ],
 )
 def test_the_verdict_on_puzzles(monkeypatch, solved, verdict):
-    def of(data, label):
-        won = solved[label][("puzzles-joint", "puzzles-spatial", "puzzles-channel").index(data)]
-        return [run(seed, 0.0 if seed < won else 60.0, label) for seed in range(3)]
-
-    monkeypatch.setattr(ledger, "of", of)
+    runs = [
+        puzzle_run(task, seed, 0.0 if seed < won else 60.0, label)
+        for label, all_won in solved.items()
+        for task, won in zip(("joint", "spatial", "channel"), all_won, strict=True)
+        for seed in range(3)
+    ]
+    monkeypatch.setattr(ledger, "all_runs", lambda: runs)
     assert ledger.solves_alone("gam", ["se"])().verdict == verdict
+    monkeypatch.setattr(ledger, "all_runs", lambda: [r for r in runs if (r.data, r.label, r.seed) != (r.data, "se", 2)])
+    assert ledger.solves_alone("gam", ["se"])().verdict == "not tested"
 
 
 @pytest.mark.parametrize(
@@ -234,13 +254,52 @@ def test_the_verdict_on_puzzles(monkeypatch, solved, verdict):
     ],
 )
 def test_the_verdict_on_one_puzzle(monkeypatch, solved, seeds, verdict):
-    def of(data, label):
-        return [run(seed, 0.0 if seed < solved[label] else 60.0 - 5 * (label == "gam"), label) for seed in range(seeds)]
-
-    monkeypatch.setattr(ledger, "of", of)
+    runs = [
+        puzzle_run("joint", seed, 0.0 if seed < won else 60.0 - 5 * (label == "gam"), label)
+        for label, won in solved.items()
+        for seed in range(seeds)
+    ]
+    others = [puzzle_run(task, seed, 0.0, "none", name) for seed in (8, 9) for task, name in OTHERS]
+    monkeypatch.setattr(ledger, "all_runs", lambda: runs + others)
     finding = ledger.solves_more("gam", ["none"], "joint")()
     assert finding.verdict == verdict
-    assert f"gam: {solved['gam']} of {seeds}" in finding.evidence
+    assert finding.evidence == f"solved by gam: {solved['gam']} of {seeds}, none: {solved['none']} of {seeds}"
+    assert finding.scale == ("probe, puzzles-joint, 12 epochs" if seeds else "no run")
+
+
+OTHERS = (("joint", "resnet20"), ("spatial", "probe"))  # another backbone, another puzzle
+
+
+def puzzle_run(
+    task: str, seed: int, error: float, label: str, name: str = "probe", **changes: object
+) -> results.Result:
+    return run(seed, error, data=f"puzzles-{task}", network={"name": name, "attention": label}, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 0},
+        {"recipe": {"name": "puzzles", "epochs": 200}},
+        {"data_md5": {"train": "another"}},
+        {"network": {"name": "probe", "attention": "gam", "attention_options": {"reduction": 8}}},
+    ],
+)
+def test_no_verdict_on_runs_that_are_not_of_one_network_one_a_seed(monkeypatch, changes):
+    good = [puzzle_run("joint", seed, 0.0, "gam") for seed in range(2)]
+    odd = dataclasses.replace(puzzle_run("joint", 2, 0.0, "gam"), **changes)
+    plain = [puzzle_run("joint", seed, 60.0, "none") for seed in range(3)]
+    monkeypatch.setattr(ledger, "all_runs", lambda: [*good, odd, *plain])
+    with pytest.raises(ValueError, match="not one run a seed of one network"):
+        ledger.solves_more("gam", ["none"], "joint")()
+
+
+def test_seeds_that_do_not_meet_are_not_tested(monkeypatch):
+    runs = [run(seed, 39.0, "gam") for seed in range(3)] + [run(seed, 41.0) for seed in range(3, 6)]
+    monkeypatch.setattr(ledger, "all_runs", lambda: runs)
+    finding = ledger.lower_error("gam", ["none"], "cifar100", "resnet20")()
+    assert (finding.verdict, finding.scale) == ("not tested", "resnet20, cifar100, 12 epochs")
+    assert "no seed that both have" in finding.evidence
 
 
 def test_a_window_is_measured_and_a_grown_one_found():

@@ -1,10 +1,9 @@
 """gamlib results: recorded runs, or a reader's own, as tables."""
 
 import argparse
-from pathlib import Path
 
 from gamlib import results
-from gamlib.cli.options import UsageError, usable
+from gamlib.cli.options import UsageError, folder, usable
 from gamlib.results import Result
 
 
@@ -30,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError("--claims judges the recorded runs; it goes with no source and no --against")
         from gamlib import ledger
 
-        print(ledger.table())
+        print(usable(ledger.table))
         return 0
     for source in arguments.source or results.list_recorded():
         runs = read(source)
@@ -46,7 +45,10 @@ def read(source: str) -> list[Result]:
     Raises:
         UsageError: where it is none, or damaged.
     """
-    path = Path(source).expanduser()
+    try:
+        path = folder(source)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(error) from None
     if path.is_dir():
         found = [path / name for name in ("compare.json", "result.json") if (path / name).is_file()]
         if not found:

@@ -117,7 +117,7 @@ def apply(solution: object, trial: Trial) -> object:
         for p, weight in zip(module.parameters(), trial.weights, strict=True):
             p.copy_(weight.reshape(p.shape))
     output = module(*inputs)
-    if isinstance(output, Tensor) and not output.requires_grad:
+    if isinstance(output, Tensor) and not output.requires_grad and list(module.parameters()):
         raise NoGradient
     return output
 
@@ -161,7 +161,7 @@ def same(a: object, b: object) -> bool:
     if isinstance(b, float):
         return isinstance(a, int | float) and math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
     if not isinstance(b, Tensor):
-        return isinstance(a, bool | int | float) and a == b
+        return isinstance(a, bool | int | float | complex) and a == b
     if not isinstance(a, Tensor) or a.shape != b.shape or a.is_complex():
         return False
     rounding = max((torch.finfo(t.dtype).eps for t in (a, b) if t.is_floating_point()), default=0.0)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gamlib.attention._checks import check_integer, check_seed
+from gamlib.explain.gradcam import check_eval, check_labels
 
 
 def gate_map(gate: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n H W"]:
@@ -49,8 +50,7 @@ def deletion(
     Raises:
         ValueError: for a network in training, maps or labels of another shape, or maps that hold NaN.
     """
-    empty = x.mean((2, 3), keepdim=True).expand_as(x)
-    return _follow(model, x, empty, maps, labels, steps, seed)
+    return _follow(model, x, _empty(x), maps, labels, steps, seed)
 
 
 def insertion(
@@ -65,12 +65,17 @@ def insertion(
 
     The reverse of `deletion`, with the same arguments; a faithful map makes it rise soon.
     """
-    empty = x.mean((2, 3), keepdim=True).expand_as(x)
-    return _follow(model, empty, x, maps, labels, steps, seed)
+    return _follow(model, _empty(x), x, maps, labels, steps, seed)
 
 
 def area(curves: Float[Tensor, "n steps"]) -> Float[Tensor, " n"]:
-    """Area under each curve, its length taken as 1 (trapezoidal rule): the mean probability on the way."""
+    """Area under each curve, its length taken as 1 (trapezoidal rule): the mean probability on the way.
+
+    Raises:
+        ValueError: for curves that are not (N, 2 or more values).
+    """
+    if curves.ndim != 2 or curves.shape[1] < 2:
+        raise ValueError(f"curves must be (N, 2 or more values), got {tuple(curves.shape)}")
     return torch.trapezoid(curves, dx=1 / (curves.shape[1] - 1), dim=1)
 
 
@@ -129,8 +134,10 @@ def rank_correlation(a: Float[Tensor, "n h w"], b: Float[Tensor, "n h w"]) -> Fl
     Raises:
         ValueError: for maps of different shapes.
     """
-    if a.shape != b.shape:
-        raise ValueError(f"the maps must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
+    if a.shape != b.shape or len(a) == 0:
+        raise ValueError(f"the maps must have one shape, N 1 or more, got {tuple(a.shape)} and {tuple(b.shape)}")
+    if a.isnan().any() or b.isnan().any():
+        raise ValueError("maps hold NaN, which has no place in an order")
     centred = []
     for maps in (a, b):
         ranks = torch.stack([_ranks(row) for row in maps.flatten(1)])
@@ -139,18 +146,21 @@ def rank_correlation(a: Float[Tensor, "n h w"], b: Float[Tensor, "n h w"]) -> Fl
     return (first * second).sum(1) / (first.norm(dim=1) * second.norm(dim=1))
 
 
+def _empty(x: Tensor) -> Tensor:
+    """Each picture's own mean colour."""
+    if x.ndim != 4 or len(x) == 0 or not x.is_floating_point():
+        raise ValueError(f"x must be floats (N, 3, H, W) with N 1 or more, got {x.dtype} {tuple(x.shape)}")
+    return x.mean((2, 3), keepdim=True).expand_as(x)
+
+
 def _follow(
     model: nn.Module, before: Tensor, after: Tensor, maps: Tensor, labels: Tensor, steps: int, seed: int
 ) -> Tensor:
     n, _, h, w = before.shape
     check_integer("steps", steps)
-    if model.training:
-        raise ValueError("the network is in training: its answers would depend on the whole batch; call .eval() first")
-    if maps.shape != (n, h, w) or labels.shape != (n,):
-        raise ValueError(
-            f"for pictures {tuple(before.shape)}, maps must be {(n, h, w)} and labels {(n,)}; "
-            f"got {tuple(maps.shape)} and {tuple(labels.shape)}"
-        )
+    check_eval(model)
+    if maps.shape != (n, h, w):
+        raise ValueError(f"for pictures {tuple(before.shape)}, maps must be {(n, h, w)}; got {tuple(maps.shape)}")
     if maps.isnan().any():
         raise ValueError("maps hold NaN, which has no place in an order")
     # A random order first, then a stable sort by the map: equal ones stay in random order.
@@ -161,7 +171,9 @@ def _follow(
     with torch.no_grad():
         for step in range(steps + 1):
             mixed = torch.where(place < h * w * step / steps, after, before)
-            curve.append(model(mixed).softmax(1).gather(1, labels[:, None]))
+            logits = model(mixed)
+            check_labels(labels, logits)
+            curve.append(logits.softmax(1).gather(1, labels[:, None]))
     return torch.cat(curve, 1)
 
 

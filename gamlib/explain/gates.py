@@ -18,9 +18,9 @@ SIGMOIDS = (nn.Sigmoid, nn.Hardsigmoid)
 def list_gates(model: nn.Module) -> list[str]:
     """Names of the modules whose output is a gate, in the network's order.
 
-    A gate is what a module called `gate` or `..._gate` returns, as all of gamlib and timm's do; elsewhere, what a
-    sigmoid module returns (torchvision's squeeze-and-excitation). One that is only called as a function, such as
-    torch.sigmoid(x), can't be seen from outside: make it a module of its own.
+    A gate is what a module called `gate` or `..._gate` returns, as all of gamlib's and many of timm's do; elsewhere,
+    what a sigmoid module returns (torchvision's squeeze-and-excitation). So it goes by names, and may be wrong about
+    other people's; and one that is only called as a function, torch.sigmoid(x), can't be seen from outside.
     """
     names: list[str] = []
     for name, module in model.named_modules():
@@ -35,7 +35,7 @@ def capture_gates(model: nn.Module, x: Tensor, names: Sequence[str] | None = Non
 
     Each is turned so that it lies on the (N, C, H, W) map that it scales, a 1 standing for a dimension along which it
     is the same: SE (N, C, 1, 1), CBAM's second (N, 1, H, W), GAM (N, C, H, W). TAM's `cw_gate` and `ch_gate`, which
-    are computed on rotated maps, come as (N, C, 1, W) and (N, C, H, 1).
+    are computed on rotated maps, come as (N, C, 1, W) and (N, C, H, 1). Gates of other libraries come as they are.
 
     Args:
         model: any network; it keeps its mode, so call .eval() first where it has BatchNorm or dropout.
@@ -43,18 +43,23 @@ def capture_gates(model: nn.Module, x: Tensor, names: Sequence[str] | None = Non
         names: of the modules to look at; None is `list_gates(model)`.
 
     Raises:
-        ValueError: for a name that is no module's, or a network without gates.
+        ValueError: for a name that is no module's, a network without gates, or a module that does not run just once.
     """
     found: dict[str, Tensor] = {}
 
     def look(name: str) -> Callable:
         def hook(module: nn.Module, inputs: tuple, gate: Tensor) -> None:
-            found[name] = turn(model, name, gate.detach()).clone()
+            if name in found:
+                raise ValueError(f"module {name!r} runs more than once in a pass, so it has no single gate")
+            found[name] = turn(model, name, _tensor(name, gate).detach()).clone()
 
         return hook
 
-    with torch.no_grad(), _hooked(model, {name: look(name) for name in _checked(model, names)}):
+    names = _checked(model, names)
+    with torch.no_grad(), _hooked(model, {name: look(name) for name in names}):
         model(x)
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"{len(missing)} of the modules did not run, such as {missing[0]!r}; leave them out of names")
     return found
 
 
@@ -76,19 +81,22 @@ def replace_gates(model: nn.Module, gates: Mapping[str, Tensor | Callable[[Tenso
 
     def swap(name: str, given: Tensor | Callable[[Tensor], Tensor]) -> Callable:
         def hook(module: nn.Module, inputs: tuple, gate: Tensor) -> Tensor:
-            own = turn(model, name, gate)
+            own = turn(model, name, _tensor(name, gate))
             new = given(own) if callable(given) else given
+            if not isinstance(new, Tensor):
+                raise ValueError(f"the gate for {name!r} must be a tensor, got {type(new).__name__}")
             try:
-                new = torch.as_tensor(new).to(own).expand_as(own)
+                return turn(model, name, new.to(own).expand_as(own))
             except RuntimeError:
                 raise ValueError(
                     f"the gate for {name!r} has shape {tuple(new.shape)}; expected {tuple(own.shape)}, or what "
                     "broadcasts to it"
                 ) from None
-            return turn(model, name, new)
 
         return hook
 
+    if not isinstance(gates, Mapping):
+        raise ValueError(f"gates must be a mapping of names to gates, got {type(gates).__name__}")
     names = _checked(model, list(gates))
     with _hooked(model, {name: swap(name, gates[name]) for name in names}):
         yield
@@ -110,11 +118,19 @@ def _checked(model: nn.Module, names: Sequence[str] | None) -> list[str]:
                 f"found no gate in {type(model).__name__}: no module of it is called gate or ..._gate, and none is a "
                 "sigmoid; pass names=[...] of the modules that return gates"
             )
+    if isinstance(names, str):
+        raise ValueError(f"names must be a list of names, got the string {names!r}")
     modules = dict(model.named_modules())
     for name in names:
         if name not in modules or not name:
             raise unknown_name("module", name, list_gates(model) or [other for other in modules if other])
     return list(names)
+
+
+def _tensor(name: str, gate: object) -> Tensor:
+    if not isinstance(gate, Tensor):
+        raise ValueError(f"module {name!r} returns {type(gate).__name__}, so it is no gate; leave it out of names")
+    return gate
 
 
 @contextmanager

@@ -18,7 +18,8 @@ def grad_cam(
         model: (N, 3, H, W) -> logits (N, K), in eval. Its parameters and their gradients are left as they are.
         x: a batch as the network takes it, normalised as in its training.
         labels: the class to ask about, for each picture; None is the network's own answer.
-        layer: name of a module with output (N, C, h, w); None is the last one with more than one place.
+        layer: name of a module with output (N, C, h, w); None is the last one with more than one place, which suits
+            convolutional networks.
 
     Returns:
         (N, H, W) in [0, 1]; all zeros for a picture in which no place speaks for its class.
@@ -27,8 +28,9 @@ def grad_cam(
         ValueError: for a network in training, an unknown layer, one whose output is not (N, C, h, w), or labels that
             are not one class for each picture.
     """
-    if model.training:
-        raise ValueError("the network is in training: its answers would depend on the whole batch; call .eval() first")
+    check_eval(model)
+    if x.ndim != 4 or len(x) == 0:
+        raise ValueError(f"x must be (N, 3, H, W) with N 1 or more, got {tuple(x.shape)}")
     layer = last_map(model, x) if layer is None else layer
     modules = dict(model.named_modules())
     if layer not in modules:
@@ -39,7 +41,7 @@ def grad_cam(
         if not isinstance(output, Tensor) or output.ndim != 4:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(f"layer {layer!r} must return (N, C, h, w), got {shape}")
-        kept.append(output if output.requires_grad else output.requires_grad_())
+        kept.append(output if output.requires_grad else output.detach().requires_grad_())
         return kept[-1].clone()  # what comes next may work in place
 
     with torch.enable_grad(), modules[layer].register_forward_hook(keep):
@@ -47,19 +49,33 @@ def grad_cam(
     if len(kept) != 1:
         raise ValueError(f"layer {layer!r} ran {len(kept)} times in one pass; choose one that runs once")
     labels = logits.argmax(1) if labels is None else labels
-    if labels.shape != logits.shape[:1] or labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise ValueError(
-            f"labels must be {tuple(logits.shape[:1])} classes from 0 to {logits.shape[1] - 1}, got shape "
-            f"{tuple(labels.shape)}, {int(labels.min())} to {int(labels.max())}"
-        )
+    check_labels(labels, logits)
     features = kept[0]
     with torch.enable_grad():
-        (gradients,) = torch.autograd.grad(logits.gather(1, labels[:, None]).sum(), features)
+        (gradients,) = torch.autograd.grad(logits.gather(1, labels[:, None]).sum(), features, allow_unused=True)
+    if gradients is None:
+        raise ValueError(f"the answer does not depend on layer {layer!r}; choose another one")
     weights = gradients.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
     maps = F.relu((weights * features.detach()).sum(1, keepdim=True))  # (N, 1, h, w)
     maps = F.interpolate(maps, x.shape[2:], mode="bilinear", align_corners=False)[:, 0]  # (N, H, W)
     peaks = maps.amax((1, 2), keepdim=True)
     return maps / peaks.where(peaks > 0, 1)
+
+
+def check_eval(model: nn.Module) -> None:
+    """Raise ValueError where a part of the network is in training."""
+    if any(module.training for module in model.modules()):
+        raise ValueError("the network is in training: its answers would depend on the whole batch; call .eval() first")
+
+
+def check_labels(labels: Tensor, logits: Tensor) -> None:
+    """Raise ValueError unless `labels` are one class for each row of the logits."""
+    n, classes = logits.shape
+    whole = isinstance(labels, Tensor) and labels.dtype == torch.int64
+    if not whole or labels.shape != (n,) or labels.min() < 0 or labels.max() >= classes:
+        got = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
+        values = f", {int(labels.min())} to {int(labels.max())}" if whole and labels.numel() else ""
+        raise ValueError(f"labels must be int64 ({n},), classes from 0 to {classes - 1}; got {got}{values}")
 
 
 def last_map(model: nn.Module, x: Tensor) -> str:
@@ -73,16 +89,25 @@ def last_map(model: nn.Module, x: Tensor) -> str:
     for name, module in model.named_modules():
 
         def hook(module: nn.Module, inputs: tuple, output: object, name: str = name) -> None:
-            if name and isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+            if name and isinstance(output, Tensor) and _is_map(output, x):
                 found.append(name)
 
         hooks.append(module.register_forward_hook(hook))
     try:
         with torch.no_grad():
-            model(x[:1])
+            model(x)
     finally:
         for handle in hooks:
             handle.remove()
     if not found:
         raise ValueError(f"no module of {type(model).__name__} returns (N, C, h, w) with more than one place")
     return found[-1]
+
+
+def _is_map(output: Tensor, x: Tensor) -> bool:
+    """(N, C, h, w) of more than one place, in the picture's proportions: channels that stand last are no width."""
+    if output.ndim != 4:
+        return False
+    h, w = output.shape[2:]
+    height, width = x.shape[2:]
+    return 1 < h * w <= height * width and abs(h * width - w * height) <= max(height, width)  # to one cell

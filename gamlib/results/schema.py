@@ -101,7 +101,7 @@ def read(path: Path) -> list[Result]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not complete JSON ({error}); delete it") from None
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
@@ -118,6 +118,12 @@ def read(path: Path) -> list[Result]:
         _check_fields(f"{where}, versions", run["versions"], dict.fromkeys(VERSIONS, str))
         if "name" not in run["network"] or "name" not in run["recipe"]:
             raise ValueError(f"{where}: network and recipe must have a name")
+        _check_fields(f"{where}, data_md5", run["data_md5"], dict.fromkeys(run["data_md5"], str))
+        options = run["network"].get("attention_options", {})
+        if not isinstance(options, dict) or not isinstance(run["network"].get("attention", ""), str):
+            raise ValueError(f"{where}: network's attention must be a name, and attention_options an object")
+        if [entry["epoch"] for entry in run["curves"]] != list(range(1, len(run["curves"]) + 1)):
+            raise ValueError(f"{where}: curves must hold the epochs 1, 2, 3 ... in order")
     return [Result(**run) for run in content["runs"]]
 
 
@@ -135,3 +141,5 @@ def _check_fields(where: str, content: object, types: dict[str, object]) -> None
         if not isinstance(content[field], allowed) or (isinstance(content[field], bool) and kind is not bool):
             got = f"{content[field]!r:.60}"
             raise ValueError(f"{where}: {field} must be {getattr(kind, '__name__', kind)}, got {got}")
+        if isinstance(content[field], int | float) and not abs(content[field]) < 2**63:
+            raise ValueError(f"{where}: {field} must be a finite number, got {content[field]!r:.60}")

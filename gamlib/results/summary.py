@@ -1,6 +1,7 @@
 """What several seeds say together: means, intervals, and differences seed by seed."""
 
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,10 +28,11 @@ def summarise(values: Sequence[float]) -> Summary:
     """Mean and interval of one value a seed.
 
     Raises:
-        ValueError: for no values.
+        ValueError: for no values, or one that is not finite.
     """
-    if not values:
-        raise ValueError("there are no values to summarise")
+    values = [float(value) for value in values]
+    if not values or not all(map(math.isfinite, values)):
+        raise ValueError(f"there must be one value at least, and all finite; got {values}")
     n, mean = len(values), statistics.mean(values)
     if n == 1:
         return Summary(1, mean, None, None)
@@ -57,7 +59,9 @@ def paired_difference(runs: Sequence[Result], control: Sequence[Result]) -> Summ
     sides = [{run.seed: run for run in side} for side in (runs, control)]
     if [len(side) for side in sides] != [len(runs), len(control)]:
         raise ValueError("two runs of one side have the same seed; a pair needs one run of each network")
-    alike = {_conditions(run) for run in (*runs, *control)}
+    alike = {conditions(run) for run in (*runs, *control)}
+    if max(len(groups(side)) for side in (runs, control)) > 1:
+        raise ValueError("the runs of one side are of several networks; a pair needs one network on each side")
     if len(alike) > 1:
         raise ValueError(
             f"the runs differ in more than their attention and width: {'; '.join(sorted(alike))}; compare runs of one "
@@ -78,7 +82,9 @@ def groups(runs: Sequence[Result]) -> list[list[Result]]:
     return list(found.values())
 
 
-def _conditions(run: Result) -> str:
+def conditions(run: Result) -> str:
+    """What two runs must share to be compared: data, backbone and its stem, recipe, precision."""
     md5 = "".join(run.data_md5.values())[:8]
     recipe = json.dumps(run.recipe, sort_keys=True)
-    return f"{run.data} (md5 {md5}), {run.network['name']}, recipe {recipe}, {run.precision}"
+    backbone = f"{run.network['name']} with stem {run.network.get('stem')}"
+    return f"{run.data} (md5 {md5}), {backbone}, recipe {recipe}, {run.precision}"

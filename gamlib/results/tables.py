@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from gamlib.attention._checks import unknown_name
 from gamlib.data import puzzles
 from gamlib.results.schema import SOLVED, Result
-from gamlib.results.summary import groups, paired_difference
+from gamlib.results.summary import conditions, groups, paired_difference
 
 
 def table(runs: Sequence[Result]) -> str:
@@ -54,16 +54,13 @@ def differences(runs: Sequence[Result], control: str) -> str:
     rows = []
     for group in groups(runs):
         first = group[0]
-        others = [
-            run
-            for run in runs
-            if (run.label, run.data, run.network["name"]) == (control, first.data, first.network["name"])
-        ]
-        if first.label != control and others:
-            difference = paired_difference(group, others)
-            interval = "–" if difference.low is None else f"{difference.low:+.2f} to {difference.high:+.2f}"
-            cells = [first.data, str(first.network["name"]), first.label]
-            rows.append([*cells, f"{difference.mean:+.2f}", interval, str(difference.n)])
+        others = [run for run in runs if run.label == control and conditions(run) == conditions(first)]
+        if first.label == control or not {run.seed for run in group} & {run.seed for run in others}:
+            continue
+        difference = paired_difference(group, others)
+        interval = "–" if difference.low is None else f"{difference.low:+.2f} to {difference.high:+.2f}"
+        cells = [first.data, str(first.network["name"]), first.label]
+        rows.append([*cells, f"{difference.mean:+.2f}", interval, str(difference.n)])
     if not rows:
         raise ValueError(f"there is nothing to compare {control!r} with")
     headings = ["data", "network", "attention", f"error minus that of {control} (points)", "95% interval", "seeds"]

@@ -29,6 +29,11 @@ def resnet(width: int) -> int:
     return 1075 * width**2 + 210 * width + 100
 
 
+def with_wide_head(width: int) -> int:
+    """Parameters of a network with a thousand classes: the last layer grows with the width, not with its square."""
+    return 40 * width**2 + 4000 * width + 1000
+
+
 def _above(count, target):
     width = 1
     while count(width) < target:
@@ -49,7 +54,7 @@ def _by_ratio(count, target):
 
 
 def _by_root(count, target):
-    return math.floor(16 * (target / count(16)) ** 0.5)
+    return round(16 * (target / count(16)) ** 0.5)
 
 
 EXERCISES = {
@@ -90,8 +95,17 @@ EXERCISES = {
     "ablations.nearest_width": Exercise(
         nearest_width,
         lambda: [
-            Trial((resnet, target))
-            for target in (resnet(25) + 1000, resnet(25) - 1000, resnet(9), resnet(60) + 50_000, resnet(32) - 20_000)
+            Trial((count, target))
+            for count, target in [
+                *(
+                    (resnet, target)
+                    for target in (resnet(25) + 1000, resnet(25) - 1000, resnet(9), resnet(32) - 20_000)
+                ),
+                (resnet, resnet(90) + 50_000),
+                (resnet, (resnet(16) + resnet(17)) // 2 + 200),
+                (with_wide_head, with_wide_head(11) - 900),
+                (with_wide_head, with_wide_head(40) + 900),
+            ]
         ],
         "Take the nearest on both sides: the first that is large enough would hand the wider network a gift.",
         (

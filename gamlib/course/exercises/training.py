@@ -103,7 +103,7 @@ EXERCISES = {
             ),
             Mistake(
                 "The error is in percent: make it a share of 1 before you take p (1 - p).",
-                lambda e, n: (abs(e * (1 - e)) / n) ** 0.5,
+                lambda e, n: (e * (1 - e) / n) ** 0.5,
             ),
             Mistake(
                 "That is the variance, in points squared; the standard error is its root.",
