@@ -177,8 +177,8 @@ def recounted() -> dict[tuple[int, str, str], Recomputed]:
 
 
 def all_runs() -> list[Result]:
-    """All recorded runs."""
-    return [run for name in results.list_recorded() for run in results.load(name)]
+    """All recorded runs but the repeated ones: a seed that was run again, under another rounding, is no new seed."""
+    return [run for name in results.list_recorded() if not name.startswith("repeat-") for run in results.load(name)]
 
 
 def of(data: str, network: str, label: str) -> list[Result]:

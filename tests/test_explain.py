@@ -272,9 +272,15 @@ def test_grad_cam_with_a_layer_in_place_behind_it():
 
 
 def test_grad_cam_of_networks_that_can_not_be_asked():
-    # Its maps are (N, h, w, C), but for the first: their channels must not be taken for places.
-    swin = timm.create_model("swin_tiny_patch4_window7_224").eval()
-    assert last_map(swin, torch.randn(1, 3, 224, 224)) == "patch_embed.proj"
+    class ChannelsLast(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 8, 2, 2), nn.LayerNorm(8)
+
+        def forward(self, x):
+            return self.norm(self.conv(x).permute(0, 2, 3, 1)).mean((1, 2))
+
+    assert last_map(ChannelsLast(), torch.randn(1, 3, 32, 32)) == "conv", "channels were taken for places"
 
     class Branch(nn.Module):
         def __init__(self):
