@@ -125,6 +125,10 @@ EXERCISES = {
                 "You cut what is left over, so that all get equally many.", lambda b, r, w: b[r : len(b) // w * w : w]
             ),
             Mistake(
+                "You cut the batch into pieces, and the last may be much smaller; deal like cards, one by one.",
+                lambda b, r, w: b.chunk(w)[r],
+            ),
+            Mistake(
                 "Each piece is right in size; but deal like cards, one by one, rank 0 first.",
                 lambda b, r, w: b.tensor_split(w)[r],
             ),
