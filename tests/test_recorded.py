@@ -22,7 +22,9 @@ def all_runs():
 
 def test_there_are_recorded_runs():
     assert "cifar100-resnet20-laptop" in results.list_recorded()
-    with pytest.raises(ValueError, match="unknown recorded result 'cifar100-resnet2'; allowed, nearest first: cifar100-resnet20"):
+    with pytest.raises(
+        ValueError, match="recorded result 'cifar100-resnet2'; allowed, nearest first: cifar100-resnet20"
+    ):
         results.load("cifar100-resnet2")
 
 
