@@ -126,8 +126,7 @@ def solves_alone(ours: str, others: Sequence[str]) -> Callable[[], Finding]:
     def judge() -> Finding:
         told, ahead, behind, seeds, all_of_them = [], 0, 0, [], []
         for task in ("joint", "spatial", "channel"):
-            runs = {label: of(f"puzzles-{task}", "probe", label) for label in (ours, *others)}
-            solved = {label: sum(run.top1_error < results.SOLVED for run in group) for label, group in runs.items()}
+            runs, solved = on_puzzle(task, [ours, *others])
             seeds += [len(group) for group in runs.values()]
             all_of_them += [run for group in runs.values() for run in group]
             counts = ", ".join(f"{label} {solved[label]} of {len(runs[label])}" for label in runs)
@@ -147,8 +146,7 @@ def solves_more(ours: str, others: Sequence[str], task: str) -> Callable[[], Fin
     """
 
     def judge() -> Finding:
-        runs = {label: of(f"puzzles-{task}", "probe", label) for label in (ours, *others)}
-        solved = {label: sum(run.top1_error < results.SOLVED for run in group) for label, group in runs.items()}
+        runs, solved = on_puzzle(task, [ours, *others])
         evidence = "solved by " + ", ".join(f"{label}: {solved[label]} of {len(runs[label])}" for label in runs)
         alone = solved[ours] == len(runs[ours]) and not any(solved[label] for label in others)
         enough = min(map(len, runs.values())) >= MIN_SEEDS
@@ -157,6 +155,12 @@ def solves_more(ours: str, others: Sequence[str], task: str) -> Callable[[], Fin
         return Finding(decided if enough else "not tested", scale, evidence)
 
     return judge
+
+
+def on_puzzle(task: str, labels: Sequence[str]) -> tuple[dict[str, list[Result]], dict[str, int]]:
+    """For each label the probe's runs, and how many of them solve the puzzle."""
+    runs = {label: of(f"puzzles-{task}", "probe", label) for label in labels}
+    return runs, {label: sum(run.top1_error < results.SOLVED for run in group) for label, group in runs.items()}
 
 
 def not_run(evidence: str) -> Callable[[], Finding]:
@@ -176,6 +180,7 @@ def recounted() -> dict[tuple[int, str, str], Recomputed]:
     return {(done.row.table, done.row.architecture, done.row.attention): done for done in reproduce()}
 
 
+@functools.cache
 def all_runs() -> list[Result]:
     """All recorded runs but the repeated ones: a seed that was run again, under another rounding, is no new seed."""
     return [run for name in results.list_recorded() if not name.startswith("repeat-") for run in results.load(name)]

@@ -82,8 +82,7 @@ def area(curves: Float[Tensor, "n steps"]) -> Float[Tensor, " n"]:
 def random_maps(maps: Float[Tensor, "n h w"], seed: int = 0) -> Float[Tensor, "n h w"]:
     """A control: the cells of each map, in random order."""
     n, h, w = maps.shape
-    order = torch.rand(n, h * w, generator=_generator(seed)).argsort(1).to(maps.device)
-    return maps.flatten(1).gather(1, order).view(n, h, w)
+    return maps.flatten(1).gather(1, _random_order(maps, seed)).view(n, h, w)
 
 
 def shuffled_maps(maps: Float[Tensor, "n h w"], seed: int = 0) -> Float[Tensor, "n h w"]:
@@ -164,7 +163,7 @@ def _follow(
     if maps.isnan().any():
         raise ValueError("maps hold NaN, which has no place in an order")
     # A random order first, then a stable sort by the map: equal ones stay in random order.
-    chance = torch.rand(n, h * w, generator=_generator(seed)).argsort(1).to(maps.device)
+    chance = _random_order(maps, seed)
     by_map = maps.flatten(1).gather(1, chance).argsort(dim=1, descending=True, stable=True)
     place = chance.gather(1, by_map).argsort(1).view(n, 1, h, w)  # each pixel's place in the order
     curve = []
@@ -182,6 +181,12 @@ def _ranks(row: Tensor) -> Tensor:
     _, group, counts = row.unique(return_inverse=True, return_counts=True)
     last = counts.cumsum(0) - 1
     return (last - (counts - 1) / 2).double()[group]
+
+
+def _random_order(maps: Tensor, seed: int) -> Tensor:
+    """(N, H * W): for each map, its cells in random order."""
+    cells = maps.shape[1] * maps.shape[2]
+    return torch.rand(len(maps), cells, generator=_generator(seed)).argsort(1).to(maps.device)
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -56,7 +56,7 @@ def capture_gates(model: nn.Module, x: Tensor, names: Sequence[str] | None = Non
         return hook
 
     names = _checked(model, names)
-    with torch.no_grad(), _hooked(model, {name: look(name) for name in names}):
+    with torch.no_grad(), hooked(model, {name: look(name) for name in names}):
         model(x)
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"{len(missing)} of the modules did not run, such as {missing[0]!r}; leave them out of names")
@@ -98,7 +98,7 @@ def replace_gates(model: nn.Module, gates: Mapping[str, Tensor | Callable[[Tenso
     if not isinstance(gates, Mapping):
         raise ValueError(f"gates must be a mapping of names to gates, got {type(gates).__name__}")
     names = _checked(model, list(gates))
-    with _hooked(model, {name: swap(name, gates[name]) for name in names}):
+    with hooked(model, {name: swap(name, gates[name]) for name in names}):
         yield
 
 
@@ -134,7 +134,8 @@ def _tensor(name: str, gate: object) -> Tensor:
 
 
 @contextmanager
-def _hooked(model: nn.Module, hooks: Mapping[str, Callable]) -> Iterator[None]:
+def hooked(model: nn.Module, hooks: Mapping[str, Callable]) -> Iterator[None]:
+    """While it is open, the modules of these names have these forward hooks."""
     modules = dict(model.named_modules())
     with ExitStack() as stack:
         for name, hook in hooks.items():

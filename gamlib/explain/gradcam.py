@@ -1,11 +1,14 @@
 """Grad-CAM: which places of a feature map speak for a class (Selvaraju et al., ICCV 2017)."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gamlib.attention._checks import unknown_name
+from gamlib.explain.gates import hooked
 
 
 def grad_cam(
@@ -85,20 +88,16 @@ def last_map(model: nn.Module, x: Tensor) -> str:
         ValueError: where there is none.
     """
     found: list[str] = []
-    hooks = []
-    for name, module in model.named_modules():
 
-        def hook(module: nn.Module, inputs: tuple, output: object, name: str = name) -> None:
-            if name and isinstance(output, Tensor) and _is_map(output, x):
+    def look(name: str) -> Callable:
+        def hook(module: nn.Module, inputs: tuple, output: object) -> None:
+            if isinstance(output, Tensor) and _is_map(output, x):
                 found.append(name)
 
-        hooks.append(module.register_forward_hook(hook))
-    try:
-        with torch.no_grad():
-            model(x)
-    finally:
-        for handle in hooks:
-            handle.remove()
+        return hook
+
+    with torch.no_grad(), hooked(model, {name: look(name) for name, _ in model.named_modules() if name}):
+        model(x)
     if not found:
         raise ValueError(f"no module of {type(model).__name__} returns (N, C, h, w) with more than one place")
     return found[-1]
