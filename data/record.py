@@ -1,64 +1,280 @@
-"""Records the runs of one or more `gamlib compare` for the course: results as JSON, weights of a seed in float16.
+"""Carries out the plan of runs (plan.json, beside this file) and records each run the moment it ends.
 
-    python data/record.py [--no-weights] NAME OUT [OUT ...]
+    python data/record.py owed                what the plan still owes, and what that costs on this machine
+    python data/record.py run --hours 3       the owed runs, in the plan's order, as far as they end in time
 
-OUT is a folder that `gamlib compare` wrote; the runs in all compare.json become data/results/NAME.json, in the order of
-data, seeds and networks. A run that stands in two of them is taken from the first. Where it wrote to is left out of the
-command. Of the first seed, the weights of each network go to data/zoo/DATA-NETWORK-ATTENTION.safetensors: kernels and
-matrices in float16, the few numbers of a channel in float32; with the error of just these weights, in float32.
---no-weights leaves that out.
+A run that was cut, by whatever, goes on where it stopped. Results go to results/STUDY.json; where a study keeps its
+weights, those of its first seed go to zoo/. Checkpoints lie in runs/STUDY/, which git ignores. Commit what is new.
 """
 
+import argparse
 import dataclasses
 import json
 import re
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from gamlib import create_model, data, list_attention, results
-from gamlib.training import Speed, evaluate
+from gamlib import create_model, data, plan, results
+from gamlib._device import best_device, device_name
+from gamlib._paths import PACKAGE
+from gamlib.data import DataError
+from gamlib.models import fitting_stem
+from gamlib.plan import Planned, Study
+from gamlib.training import CheckpointError, Diverged, Speed, Stopped, evaluate, fit, recipes
+from gamlib.training.forecast import duration, forecast
+from gamlib.training.interrupt import Interrupt
+from gamlib.training.run import Run
 
-HERE = Path(__file__).resolve().parent
-
-
-def main(name: str, folders: list[Path], weights: bool) -> None:
-    found = {}
-    for folder in folders:
-        for run in results.read(folder / "compare.json"):
-            run = dataclasses.replace(run, command=re.sub(r" --out \S+", "", run.command))
-            found.setdefault((run.data, run.seed, run.label), (run, folder / run.data / f"{run.label}-seed{run.seed}"))
-    order = ["none", *list_attention(), "abn"]
-    labels = sorted(
-        dict.fromkeys(label for _, _, label in found), key=lambda label: (order.index(label.partition("-")[0]), label)
-    )
-    keys = sorted(found, key=lambda key: (key[0], key[1], labels.index(key[2])))
-    runs = [found[key][0] for key in keys]
-    results.save(runs, HERE / "results" / f"{name}.json")
-    for run, folder in (found[key] for key in keys):
-        if weights and run.seed == runs[0].seed:
-            path = HERE / "zoo" / f"{run.data}-{run.network['name']}-{run.label}.safetensors"
-            state = load_file(folder / "weights.safetensors")
-            halves = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}
-            error = error_of(run, halves)
-            about = {"network": json.dumps(run.network), "data": run.data, "top1_error": f"{error:.2f}"}
-            save_file(halves, path, about)
-            size = path.stat().st_size / 1e6
-            print(f"{path.name}: {size:.2f} MB, error {error:.2f}%, in training {run.top1_error:.2f}%")
-    print(results.table(runs))
+# What decides how a network is trained: commits between which none of it differs train alike.
+DECIDES = ("gamlib/attention", "gamlib/models", "gamlib/data", "gamlib/training", "gamlib/_device.py")
+AGREE = (
+    1e-2  # between the first losses of a compiled and of an uncompiled network; later ones drift, as any rounding does
+)
 
 
-def error_of(run: results.Result, state: dict[str, torch.Tensor]) -> float:
-    """Of these weights, on the test images, in float32."""
-    model = create_model(**run.network)
-    model.load_state_dict(state)
-    return evaluate(model, data.load(run.data), Speed(precision="fp32"))["test_top1_error"]
+class Refused(Exception):
+    """A study that can't be carried out here; the message says why, and what to do."""
+
+
+def main(argv: list[str]) -> int:
+    """Returns the exit code: 0, 2 for a mistake of the user's or of the plan, 130 and 143 after Ctrl-C and SIGTERM."""
+    arguments = parser().parse_args(argv)
+    try:
+        studies = plan.read(arguments.plan)
+        if arguments.study is not None:
+            studies = [plan.get(arguments.study, studies)]
+        if arguments.threads is not None:
+            torch.set_num_threads(arguments.threads)
+        {"owed": owed, "run": run}[arguments.command](studies, arguments)
+    except (ValueError, Refused, DataError, CheckpointError, OSError) as error:
+        print(f"record.py: {error}", file=sys.stderr)
+        return 2
+    except Diverged as error:
+        print(f"record.py: {error}", file=sys.stderr)
+        return 1
+    except Stopped as stopped:
+        print(f"\n{stopped}")
+        return stopped.exit_code
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = top.add_subparsers(dest="command", required=True)
+    for name, text in (("owed", "what is owed, and its cost on this machine"), ("run", "carry it out")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--study", metavar="NAME", help="this one alone; by default all that this machine can run")
+        command.add_argument("--gpu", action="store_true", help="only what needs a GPU")
+        command.add_argument(
+            "--threads", type=positive(int), metavar="N", help="of the CPU; by default PyTorch's choice"
+        )
+        command.add_argument("--root", type=Path, help="data root, as of `gamlib train`")
+        command.add_argument(
+            "--plan", type=Path, default=Path(__file__).resolve().with_name("plan.json"), help="another"
+        )
+        if name == "run":
+            command.add_argument(
+                "--hours", type=positive(float), help="start no run that would not end in them; by default all are run"
+            )
+            command.add_argument(
+                "--save-every", type=positive(float), default=300.0, metavar="SECONDS", help="between two checkpoints"
+            )
+    return top
+
+
+def positive(kind: type):
+    def read(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = 0
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+        return value
+
+    return read
+
+
+def owed(studies: list[Study], arguments: argparse.Namespace) -> None:
+    """Print what is owed, and what it costs: recorded on this very device, else measured on a few steps."""
+    for study, runs in chosen(studies, arguments):
+        costs = Costs(study, arguments)
+        print(f"{study.name}: {len(runs)} runs")
+        by_label: dict[str, list[Planned]] = {}
+        for planned in runs:
+            by_label.setdefault(planned.label, []).append(planned)
+        for label, group in by_label.items():
+            seconds = [costs.of(planned) for planned in group]
+            seeds = " ".join(str(planned.seed) for planned in group)
+            print(f"    {label:<24} seeds {seeds:<10} {duration(sum(seconds))}", flush=True)
+
+
+def run(studies: list[Study], arguments: argparse.Namespace) -> None:
+    """Carry out what is owed, and record it."""
+    end = None if arguments.hours is None else time.monotonic() + 3600 * arguments.hours
+    for study, runs in chosen(studies, arguments):
+        costs = Costs(study, arguments)
+        for planned in runs:
+            if end is not None and costs.of(planned) > (left := end - time.monotonic()):
+                print(f"{study.name}: {planned.label}, seed {planned.seed}, would not end in the {duration(left)} left")
+                return
+            carry_out(study, planned, arguments)
+
+
+def chosen(studies: list[Study], arguments: argparse.Namespace) -> list[tuple[Study, list[Planned]]]:
+    """The studies that this machine can carry out, with what they owe. Says why it leaves one out."""
+    found = []
+    for study in studies:
+        runs = study.owed(arguments.plan.parent / "results")
+        if not runs or (arguments.gpu and study.needs != "gpu"):
+            continue
+        if study.needs == "gpu" and best_device().type == "cpu":
+            print(f"{study.name}: {len(runs)} runs that need a GPU")
+            continue
+        if "imagenet" in study.data and not is_there("imagenet", arguments.root):
+            print(f"{study.name}: {len(runs)} runs that need ImageNet in the data root")
+            continue
+        check_commit(study, arguments.plan.parent / "results")
+        found.append((study, runs))
+    if not found:
+        print("Nothing is owed that this machine can run.")
+    return found
+
+
+def is_there(dataset: str, root: Path | None) -> bool:
+    """Whether a data set that can't be downloaded is in the data root."""
+    try:
+        data.load(dataset, root)
+    except DataError:
+        return False
+    return True
+
+
+def check_commit(study: Study, folder: Path) -> None:
+    """Raise Refused unless this checkout trains as the study's commits do."""
+    commit = results.commit()
+    if commit is None:
+        raise Refused(
+            "gamlib runs from no git checkout; a recorded run must say which commit it is of. Clone the project"
+        )
+    known = study.commits or sorted({run.commit for run in study.recorded(folder) if run.commit})
+    if known and not any(alike(one, commit) for one in known):
+        changed = "; it has changes that are not committed" if commit.endswith("+") else ""
+        raise Refused(
+            f"{study.name} was run at commit {', '.join(one[:9] for one in known)}, and this checkout ({commit[:9]}"
+            f"{changed}) may train otherwise. Check that commit out, or, once a test shows that both train alike, add "
+            "this one to the study's commits in plan.json"
+        )
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether nothing that decides how a network is trained differs between two commits."""
+    if one == other or one.endswith("+") or other.endswith("+"):
+        return one == other
+    command = ["git", "-C", str(PACKAGE.parent), "diff", "--quiet", one, other, "--", *DECIDES]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def built(study: Study, planned: Planned, dataset) -> tuple[torch.nn.Module, recipes.Recipe, Speed]:
+    """The network, its recipe and its switches."""
+    stem = planned.network.get("stem") or fitting_stem(study.model, dataset.image_shape)
+    torch.manual_seed(planned.seed)
+    try:
+        model = create_model(**planned.network | {"stem": stem}, num_classes=dataset.num_classes)
+    except ValueError as error:
+        raise Refused(f"plan.json, line {planned.line}: {error}") from None
+    return model, recipes.get(study.recipe), Speed(**study.switches)
+
+
+class Costs:
+    """Seconds that runs of a study take on this machine: recorded on this very device, else a forecast."""
+
+    def __init__(self, study: Study, arguments: argparse.Namespace) -> None:
+        self.study, self.arguments = study, arguments
+        self.known: dict[tuple[str, str], float] = {}
+        here = device_name(best_device())
+        for run in study.recorded(arguments.plan.parent / "results"):
+            if run.device == here:
+                self.known[run.data, run.label] = run.seconds
+
+    def of(self, planned: Planned) -> float:
+        """Of one run."""
+        key = planned.data, planned.label
+        if key not in self.known:
+            dataset = data.load(planned.data, self.arguments.root, download=True)
+            model, recipe, speed = built(self.study, planned, dataset)
+            self.known[key] = forecast(model, dataset, recipe, speed).seconds
+        return self.known[key]
+
+
+def carry_out(study: Study, planned: Planned, arguments: argparse.Namespace) -> None:
+    """Train one network, and add it to the study's results."""
+    folder = arguments.plan.parent
+    dataset = data.load(planned.data, arguments.root, download=True)
+    model, recipe, speed = built(study, planned, dataset)
+    if speed.compile:
+        check_compiled(study, planned, dataset, speed)
+    out = folder / "runs" / study.name / planned.data / f"{planned.label}-seed{planned.seed}"
+    print(f"{study.name}: {planned.data}, {planned.label}, seed {planned.seed}, in {out}", flush=True)
+    result = fit(model, dataset, recipe, planned.seed, out, speed=speed, save_every=arguments.save_every)
+    add(study, result, dataset, out, folder)
+    print(results.table([result]), flush=True)
+
+
+def check_compiled(study: Study, planned: Planned, dataset, speed: Speed) -> None:
+    """Raise Refused unless the compiled network's first three losses are the uncompiled one's, to AGREE."""
+    losses = {}
+    for switched in (dataclasses.replace(speed, compile=False), speed):
+        model, recipe, _ = built(study, planned, dataset)
+        trainer = Run(model, dataset, recipe, planned.seed, switched)
+        try:
+            losses[switched.compile] = [
+                trainer.sums[1].item() for _ in zip(trainer.train_epoch(Interrupt()), range(3), strict=False)
+            ]
+        except Exception as error:  # torch.compile's own are of many kinds
+            if not switched.compile:
+                raise
+            raise Refused(
+                f"{study.name} was run with torch.compile, which fails here ({type(error).__name__}). On a CPU it needs "
+                "a C++ compiler such as g++"
+            ) from error
+    for eager, compiled in zip(losses[False], losses[True], strict=True):
+        if not abs(eager - compiled) <= AGREE * abs(eager):
+            raise Refused(
+                f"{planned.label}: compiled, the first losses are {losses[True]}, and {losses[False]} without"
+            )
+
+
+def add(study: Study, result: results.Result, dataset, out: Path, folder: Path) -> None:
+    """Put a run into the study's results, in the plan's order, and its weights into the zoo where it keeps them."""
+    result = dataclasses.replace(result, command=re.sub(r" --(plan|root)[ =]\S+", "", result.command))
+    runs = {plan.identity(run): run for run in study.recorded(folder / "results")} | {plan.identity(result): result}
+    labels = list(dict.fromkeys(planned.label for planned in study.runs))
+    ordered = sorted(runs.values(), key=lambda run: (study.data.index(run.data), run.seed, labels.index(run.label)))
+    (folder / "results").mkdir(exist_ok=True)
+    results.save(ordered, folder / "results" / f"{study.name}.json")
+    if study.weights and result.seed == min(planned.seed for planned in study.runs):
+        (folder / "zoo").mkdir(exist_ok=True)
+        keep_weights(result, dataset, out, folder / "zoo" / f"{result.data}-{study.model}-{result.label}.safetensors")
+
+
+def keep_weights(result: results.Result, dataset, out: Path, path: Path) -> None:
+    """Kernels and matrices in float16, the few numbers of a channel in float32; with the error of just these weights."""
+    halves = {
+        key: value.half() if value.ndim > 1 else value for key, value in load_file(out / "weights.safetensors").items()
+    }
+    model = create_model(**result.network)
+    model.load_state_dict(halves)
+    error = evaluate(model, dataset, Speed(precision="fp32"))["test_top1_error"]
+    about = {"network": json.dumps(result.network), "data": result.data, "top1_error": f"{error:.2f}"}
+    save_file(halves, path, about)
+    print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, error {error:.2f}%, in training {result.top1_error:.2f}%")
 
 
 if __name__ == "__main__":
-    given = [argument for argument in sys.argv[1:] if argument != "--no-weights"]
-    if len(given) < 2:
-        sys.exit(__doc__)
-    main(given[0], [Path(folder) for folder in given[1:]], weights="--no-weights" not in sys.argv)
+    sys.exit(main(sys.argv[1:]))

@@ -1,18 +1,17 @@
 """Trains several attentions, with several seeds, under one recipe, and sets them side by side."""
 
 from collections.abc import Sequence
-from itertools import cycle
 from pathlib import Path
 
 import torch
 
 from gamlib import results
-from gamlib.attention import full_options, list_attention
+from gamlib.attention import full_options, list_attention, list_controls
 from gamlib.attention._checks import check_seed
 from gamlib.cost import count_macs, count_parameters, nearest_width
-from gamlib.data import Dataset, puzzles
+from gamlib.data import Dataset
 from gamlib.data.imagenet import ImageFolders
-from gamlib.models import create_model, fitting_stem
+from gamlib.models import create_model, fitting_stem, nth_width
 from gamlib.results import Result
 from gamlib.training import Recipe, distributed, fit
 
@@ -68,7 +67,7 @@ def compare(
                 runs.append(fit(network, data, recipe, seed, out / data.name / f"{label}-seed{seed}", **options))
                 if distributed.is_first():
                     results.save(runs, out / "compare.json")
-                    draw(runs).savefig(out / "compare.png", dpi=150)
+                    results.draw_curves(runs).savefig(out / "compare.png", dpi=150)
     return runs
 
 
@@ -85,7 +84,7 @@ def plan(
     Each is built once on the meta device: raises create_model's ValueError for the first that can't be.
     """
 
-    def arguments(attention: str, **width: int) -> dict[str, object]:
+    def arguments(attention: str, **width: float) -> dict[str, object]:
         name, options = variant(attention, reduction)
         return {
             "name": model,
@@ -110,8 +109,9 @@ def plan(
     if control is not None:
         for count in (count_parameters, lambda network: count_macs(network, data.image_shape)):
             target = count(build(**arguments(control)))
-            width = nearest_width(lambda width: build(**arguments("none", width=width)), count, target)
-            networks[f"none-width{width}"] = arguments("none", width=width)
+            plain = nearest_width(lambda n: build(**arguments("none", width=nth_width(model, n))), count, target)
+            network = arguments("none", width=nth_width(model, plain))
+            networks[results.label_of(build(**network).spec)] = network
     return networks
 
 
@@ -124,7 +124,8 @@ def variant(attention: str, reduction: int | None) -> tuple[str, dict[str, objec
         ValueError: for something else than OPTION=VALUE, separated by commas, after the colon.
     """
     name, colon, given = attention.partition(":")
-    has_reduction = name in list_attention() and "reduction" in full_options(name, {})
+    built_by_name = name in (*list_attention(), *list_controls())
+    has_reduction = built_by_name and "reduction" in full_options(name, {})
     options: dict[str, object] = {"reduction": reduction} if has_reduction and reduction is not None else {}
     for part in given.split(",") if colon else []:
         option, equals, value = part.partition("=")
@@ -136,35 +137,3 @@ def variant(attention: str, reduction: int | None) -> tuple[str, dict[str, objec
         words = {"true": True, "false": False, "none": None}
         options[option] = int(value) if value.isdecimal() else words.get(value.lower(), value)
     return name, options
-
-
-def draw(runs: Sequence[Result]):
-    """A figure of test error by epoch: a panel per data set, a line per run, a colour and a marker per attention.
-
-    The dashed line of a puzzle is the least error that is possible without its cue.
-    """
-    import seaborn as sns
-    from matplotlib.figure import Figure
-
-    names = list(dict.fromkeys(run.data for run in runs))
-    labels = list(dict.fromkeys(run.label for run in runs))
-    looks = dict(
-        zip(labels, zip(cycle(sns.color_palette("colorblind")), cycle("osD^vXP*"), strict=False), strict=False)
-    )
-    figure = Figure(figsize=(6 * len(names), 4), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        told = set()
-        for run in (run for run in runs if run.data == name):
-            epochs = [entry["epoch"] for entry in run.curves]
-            errors = [entry["test_top1_error"] for entry in run.curves]
-            colour, marker = looks[run.label]
-            label = None if run.label in told else run.label
-            told.add(run.label)
-            axes.plot(epochs, errors, color=colour, marker=marker, markersize=5, label=label)
-        if task := results.puzzle_task(name):
-            error = 100 * (1 - puzzles.ceiling(task))
-            axes.axhline(error, color="black", linestyle="--", linewidth=1, label="least without the cue")
-        axes.set(title=name, xlabel="epoch", ylabel="test top-1 error (%)", ylim=(-3, 100))
-        axes.grid(alpha=0.3)
-        axes.legend()
-    return figure

@@ -27,10 +27,14 @@ def nearest_width(build: Callable[[int], nn.Module], count: Callable[[nn.Module]
         count: network -> price, such as `count_parameters`.
         target: the price to be met.
     """
-    width = 1
-    while count(build(width)) < target:
-        width += 1
-    return min((w for w in (width - 1, width) if w > 0), key=lambda w: abs(count(build(w)) - target))
+    high = 1
+    while count(build(high)) < target:
+        high *= 2
+    low = high // 2  # too cheap, or 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(build(middle)) < target else (low, middle)
+    return min((w for w in (low, high) if w > 0), key=lambda w: abs(count(build(w)) - target))
 
 
 def count_macs(model: nn.Module, input_shape: tuple[int, int, int], convention: str = "plain") -> int:

@@ -8,11 +8,22 @@ from torch import nn
 from gamlib.attention._checks import unknown_name
 from gamlib.attention.bam import BAM
 from gamlib.attention.cbam import CBAM
+from gamlib.attention.controls import AddedGAM, Scaled
 from gamlib.attention.gam import GAM
 from gamlib.attention.se import SE
 from gamlib.attention.triplet import TripletAttention
 
-__all__ = ["BAM", "CBAM", "GAM", "SE", "TripletAttention", "create_attention", "list_attention", "register_attention"]
+__all__ = [
+    "BAM",
+    "CBAM",
+    "GAM",
+    "SE",
+    "TripletAttention",
+    "create_attention",
+    "list_attention",
+    "list_controls",
+    "register_attention",
+]
 
 _REGISTRY: dict[str, Callable[..., nn.Module]] = {
     "se": SE,
@@ -21,13 +32,20 @@ _REGISTRY: dict[str, Callable[..., nn.Module]] = {
     "tam": TripletAttention,
     "gam": GAM,
 }
+# What stands in a mechanism's place in a comparison, and is none: built by name, and not listed.
+_CONTROLS: dict[str, Callable[..., nn.Module]] = {"gam_added": AddedGAM, "scaled": Scaled}
 # The course's own names. "none" and "abn" mean something to create_model without being modules.
-_TAKEN = (*_REGISTRY, "none", "abn")
+_TAKEN = (*_REGISTRY, *_CONTROLS, "none", "abn")
 
 
 def list_attention() -> list[str]:
     """Names of all mechanisms that `create_attention` builds, registered ones included."""
     return list(_REGISTRY)
+
+
+def list_controls() -> list[str]:
+    """Names of the modules that stand in a mechanism's place to show what its gates are worth."""
+    return list(_CONTROLS)
 
 
 def register_attention(name: str, cls: Callable[..., nn.Module]) -> None:
@@ -57,7 +75,13 @@ def create_attention(name: str, channels: int, **options: object) -> nn.Module:
         ValueError: for an unknown name, an option that the mechanism does not have, or a bad value.
     """
     options = full_options(name, options)
-    return _REGISTRY[name](channels, **options)
+    return _find(name)(channels, **options)
+
+
+def _find(name: str) -> Callable[..., nn.Module]:
+    if name not in _REGISTRY and name not in _CONTROLS:
+        raise unknown_name("attention", name, _REGISTRY)
+    return _REGISTRY.get(name) or _CONTROLS[name]
 
 
 def attention_name(attention: str | Callable[..., nn.Module]) -> str:
@@ -72,9 +96,7 @@ def full_options(attention: str | Callable[..., nn.Module], options: dict[str, o
     Raises:
         ValueError: for an unknown name, or an option that the mechanism does not have.
     """
-    if isinstance(attention, str) and attention not in _REGISTRY:
-        raise unknown_name("attention", attention, _REGISTRY)
-    cls = _REGISTRY[attention] if isinstance(attention, str) else attention
+    cls = _find(attention) if isinstance(attention, str) else attention
     parameters = list(inspect.signature(cls).parameters.values())[1:]  # the first is channels
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gamlib.attention import BAM, attention_name, full_options, list_attention
+from gamlib.attention import BAM, attention_name, full_options, list_attention, list_controls
 from gamlib.attention._checks import check_integer, unknown_name
 from gamlib.data import list_datasets
 
@@ -24,8 +24,8 @@ STEMS = {
 }
 # ABN splits a ResNet before its last stage, so it needs two.
 ABN_BACKBONES = ("resnet18", "resnet50", "resnet20")
-# Networks whose channels can be chosen.
-ANY_WIDTH = ("resnet20", "probe")
+# A width is the channels of the first stage. MobileNetV2's is torchvision's multiplier, in steps of a hundredth.
+WIDTH_STEP = {"mobilenet_v2": 0.01}
 
 
 def list_models() -> list[str]:
@@ -38,6 +38,11 @@ def fitting_stem(name: str, image_shape: tuple[int, int, int]) -> str:
     return "cifar" if "cifar" in STEMS[name] and max(image_shape[1:]) <= 64 else STEMS[name][0]
 
 
+def nth_width(name: str, n: int) -> float:
+    """The `n`-th width of a network, from the narrowest: n channels, or n hundredths of MobileNetV2's own."""
+    return round(n * WIDTH_STEP[name], 2) if name in WIDTH_STEP else n
+
+
 def create_model(
     name: str,
     attention: str | Callable[..., nn.Module] | None = None,
@@ -45,7 +50,7 @@ def create_model(
     num_classes: int = 1000,
     stem: str | None = None,
     weights: str | Path | None = None,
-    width: int | None = None,
+    width: float | None = None,
 ) -> nn.Module:
     """Build a network, with attention where the paper has it.
 
@@ -56,14 +61,16 @@ def create_model(
 
     Args:
         name: "resnet18", "resnet50", "mobilenet_v2" (the paper's), "resnet20", "probe" (laptop size).
-        attention: None or "none", a name of `list_attention()`, "abn", a class, or a callable channels -> nn.Module.
+        attention: None or "none", a name of `list_attention()`, "abn", a class, or a callable channels -> nn.Module;
+            or a control in an attention's place: "gam_added" (GAM's layers, added), "scaled" (a constant).
         attention_options: options of the mechanism, such as {"reduction": 4}.
         num_classes: K, 1 or more.
         stem: "imagenet", "cifar" or "wmp" for the ResNets of the paper; None is the network's own.
         weights: for the whole network, built with the same arguments: the name of a data set of the zoo ("cifar100",
             "puzzles-joint" ...), for the trained network that ships with gamlib, or the path of a .safetensors file.
             For the backbone, before attention is inserted: the name of torchvision weights such as "IMAGENET1K_V1".
-        width: channels of the first stage, for "resnet20" (its own: 16) and "probe" (32); later stages follow.
+        width: channels of the first stage (of their own the ResNets of the paper have 64, "resnet20" 16, "probe" 32);
+            the later stages follow. For "mobilenet_v2" torchvision's width multiplier (its own: 1.0).
 
     Returns:
         A network (N, 3, H, W) -> logits (N, K); "abn" in training -> (logits, attention_logits). Its attribute `spec`
@@ -75,7 +82,7 @@ def create_model(
     if name not in STEMS:
         raise unknown_name("model", name, STEMS)
     attention = None if attention == "none" else attention
-    if isinstance(attention, str) and attention not in ("abn", *list_attention()):
+    if isinstance(attention, str) and attention not in ("abn", *list_attention(), *list_controls()):
         raise unknown_name("attention", attention, ["none", *list_attention(), "abn"])
     options = attention_options or {}
     if attention in (None, "abn") and options:
@@ -88,9 +95,10 @@ def create_model(
         raise ValueError(f"stem {stem!r} is not defined for {name!r}; allowed: {', '.join(STEMS[name])}")
 
     if width is not None:
-        if name not in ANY_WIDTH:
-            raise ValueError(f"width is not defined for {name!r}; allowed models: {', '.join(ANY_WIDTH)}")
-        check_integer("width", width)
+        if name not in WIDTH_STEP:
+            check_integer("width", width)
+        elif isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width < 100:
+            raise ValueError(f"width of {name!r} must be a multiplier above 0 and below 100, got {width!r}")
 
     # torchvision comes in here, not with `import gamlib`. On the CPU: a caller may be under torch.device("meta"), and
     # there its import fails with torch 2.6.
@@ -124,14 +132,16 @@ def create_model(
     return model
 
 
-def _build_backbone(name: str, num_classes: int, stem: str, width: int | None) -> nn.Module:
+def _build_backbone(name: str, num_classes: int, stem: str, width: float | None) -> nn.Module:
     from gamlib.models import mobilenetv2, resnet
 
     if name == "mobilenet_v2":
-        return mobilenetv2.mobilenet_v2(num_classes=num_classes)
+        return mobilenetv2.mobilenet_v2(num_classes=num_classes, width_mult=1.0 if width is None else width)
     if name in ("resnet20", "probe"):
         return getattr(resnet, name)(num_classes, *([] if width is None else [width]))
     model = getattr(resnet, name)(num_classes=num_classes)
+    if width is not None:
+        resnet.set_width(model, width)
     resnet.set_stem(model, stem)
     return model
 

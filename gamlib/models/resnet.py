@@ -8,7 +8,31 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, conv1x1, r
 
 from gamlib.models._init import init_backbone
 
-__all__ = ["SmallResNet", "last_norm", "make_stage", "probe", "resnet18", "resnet20", "resnet50", "set_stem", "stages"]
+__all__ = [
+    "SmallResNet",
+    "last_norm",
+    "make_stage",
+    "probe",
+    "resnet18",
+    "resnet20",
+    "resnet50",
+    "set_stem",
+    "set_width",
+    "stages",
+]
+
+
+def set_width(model: ResNet, width: int) -> None:
+    """Give a torchvision ResNet `width` channels in its first stage (its own: 64) in place; the later ones follow."""
+    block, in_channels = type(model.layer1[0]), width
+    model.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+    model.bn1 = nn.BatchNorm2d(width)
+    for i, stage in enumerate(stages(model)):
+        wider = make_stage(block, in_channels, width * 2**i, len(stage), stride=1 if i == 0 else 2)
+        setattr(model, f"layer{i + 1}", wider)
+        in_channels = width * 2**i * block.expansion
+    model.fc = nn.Linear(in_channels, model.fc.out_features)
+    init_backbone(model)
 
 
 def set_stem(model: ResNet, stem: str) -> None:
@@ -22,7 +46,7 @@ def set_stem(model: ResNet, stem: str) -> None:
         return
     model.maxpool = nn.Identity()
     if stem == "cifar":
-        model.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+        model.conv1 = nn.Conv2d(3, model.conv1.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
         init_backbone(model.conv1)
     if stem == "wmp":
         block = model.layer1[0]
@@ -30,8 +54,9 @@ def set_stem(model: ResNet, stem: str) -> None:
         first_strided = block.conv1 if isinstance(block, BasicBlock) else block.conv2
         first_strided.stride = (2, 2)
         # A block that halves the map needs a shortcut that does, too.
+        channels = last_norm(block).num_features
         block.downsample = nn.Sequential(
-            conv1x1(64, 64 * block.expansion, stride=2), nn.BatchNorm2d(64 * block.expansion)
+            conv1x1(model.conv1.out_channels, channels, stride=2), nn.BatchNorm2d(channels)
         )
         init_backbone(block.downsample)
 

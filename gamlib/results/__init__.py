@@ -1,10 +1,11 @@
 """Results of runs: how one is written and read, summaries over seeds, tables, and the recorded ones of the course."""
 
+from gamlib.results.charts import draw_curves, draw_errors
 from gamlib.results.provenance import commit, versions
 from gamlib.results.recorded import list_recorded, load
 from gamlib.results.schema import SOLVED, Result, describe, digest, label_of, read, save
 from gamlib.results.summary import Summary, groups, paired_difference, summarise
-from gamlib.results.tables import differences, puzzle_task, table
+from gamlib.results.tables import differences, markdown, puzzle_task, table
 
 __all__ = [
     "SOLVED",
@@ -14,10 +15,13 @@ __all__ = [
     "describe",
     "differences",
     "digest",
+    "draw_curves",
+    "draw_errors",
     "groups",
     "label_of",
     "list_recorded",
     "load",
+    "markdown",
     "paired_difference",
     "puzzle_task",
     "read",

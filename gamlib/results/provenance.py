@@ -26,7 +26,8 @@ def versions() -> dict[str, str]:
 def commit() -> str | None:
     """The checkout's commit, with "+" where tracked files differ from it; None where gamlib runs from no checkout.
 
-    The first answer holds for the process: what is edited later is not the code that runs.
+    The first answer holds for the process: what is edited later is not the code that runs. Recorded runs and weights
+    are no code: what a runner has just added to them changes nothing.
     """
 
     def git(*arguments: str) -> str:
@@ -37,6 +38,7 @@ def commit() -> str | None:
     if checkout_data() is None:
         return None
     try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!data/results", ":!data/zoo")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None

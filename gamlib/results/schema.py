@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_origin, get_type_hints
 
-from gamlib.attention import full_options, list_attention
+from gamlib.attention import full_options, list_attention, list_controls
 
 SCHEMA = 1
 # Of each epoch: learning rate at its end; errors in %; seconds of training and testing.
@@ -18,6 +18,7 @@ CURVE = (
 )
 # Images left out, seconds waited for images: the first recorded runs, on data held in memory, do not tell them.
 CURVE_OPTIONAL = ("skipped", "waited")
+SWITCHES = ("channels_last", "fused", "compile")
 VERSIONS = ("python", "torch", "torchvision", "gamlib")
 SOLVED = 10  # a puzzle counts as solved below this error, %: outcomes are nearly all or nothing
 
@@ -33,13 +34,16 @@ class Result:
     data_md5: dict[str, str]  # of each file read, or of each split generated
     recipe: dict[str, object]
     seed: int
-    precision: str  # "bf16" or "fp32"
+    precision: str  # "bf16", "fp16" or "fp32"
     device: str  # the processor's name, and its threads where it is a CPU
     versions: dict[str, str]  # of python, torch, torchvision, gamlib
     commit: str | None  # of the checkout; "+" behind it means that files had been changed
     command: str  # as typed
     curves: list[dict[str, int | float]]  # one entry an epoch
     seconds: float  # of training and testing, over all sittings
+    switches: dict[str, bool] | None = (
+        None  # channels_last, fused, compile; None: not recorded, as before November 2026
+    )
     schema: int = SCHEMA
 
     @property
@@ -66,7 +70,7 @@ class Result:
 def label_of(network: dict[str, object]) -> str:
     """A name for a network's `spec`: its attention, its unusual options (but for the reduction), width and stem."""
     name = str(network.get("attention", network["name"]))
-    usual = full_options(name, {}) if name in list_attention() else {}
+    usual = full_options(name, {}) if name in (*list_attention(), *list_controls()) else {}
     options = {key: value for key, value in network.get("attention_options", {}).items() if key != "reduction"}
     unusual = {key: value for key, value in options.items() if value != usual.get(key, value)}
     unusual |= {"width": network["width"]} if "width" in network else {}
@@ -109,12 +113,16 @@ def read(path: Path) -> list[Result]:
     _check_fields(f"{path}", content, {"schema": int, "runs": list})
     for number, run in enumerate(content["runs"]):
         where = f"{path}, run {number}"
-        _check_fields(where, run, get_type_hints(Result))
+        if isinstance(run, dict):
+            run.setdefault("switches", None)
+        _check_fields(where, run, get_type_hints(Result) | {"switches": dict | None})
         if not run["curves"]:
             raise ValueError(f"{where}: curves is empty; a result has one entry for each epoch")
         for entry in run["curves"]:
             told = [field for field in CURVE_OPTIONAL if isinstance(entry, dict) and field in entry]
             _check_fields(f"{where}, curves", entry, dict.fromkeys((*CURVE, *told), int | float))
+        if run["switches"] is not None:
+            _check_fields(f"{where}, switches", run["switches"], dict.fromkeys(SWITCHES, bool))
         _check_fields(f"{where}, versions", run["versions"], dict.fromkeys(VERSIONS, str))
         if "name" not in run["network"] or "name" not in run["recipe"]:
             raise ValueError(f"{where}: network and recipe must have a name")

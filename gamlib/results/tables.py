@@ -33,8 +33,8 @@ def table(runs: Sequence[Result]) -> str:
     headings = ["data", "network", "attention", "parameters"]
     solving = ["seeds that solve it", "epochs to solve", "least error without the cue (%)"]
     tables = [
-        _markdown([*headings, "top-1 error (%)", "top-5 error (%)", "seeds"], on_photographs),
-        _markdown([*headings, "top-1 error (%), median (range)", *solving], on_puzzles),
+        markdown([*headings, "top-1 error (%)", "top-5 error (%)", "seeds"], on_photographs),
+        markdown([*headings, "top-1 error (%), median (range)", *solving], on_puzzles),
     ]
     return "\n\n".join(text for text in tables if text)
 
@@ -64,7 +64,7 @@ def differences(runs: Sequence[Result], control: str) -> str:
     if not rows:
         raise ValueError(f"there is nothing to compare {control!r} with")
     headings = ["data", "network", "attention", f"error minus that of {control} (points)", "95% interval", "seeds"]
-    return _markdown(headings, rows)
+    return markdown(headings, rows)
 
 
 def puzzle_task(data: str) -> str | None:
@@ -83,7 +83,8 @@ def _median(values: Sequence[float]) -> str:
     return median if len(values) < 2 else f"{median} ({min(values):.2f} to {max(values):.2f})"
 
 
-def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its first three columns to the left and the others to the right; "" without rows."""
     if not rows:
         return ""
     rule = ["---"] * 3 + ["---:"] * (len(headings) - 3)

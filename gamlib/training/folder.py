@@ -117,11 +117,9 @@ class RunFolder:
     def finish(self, model: nn.Module, result: Result) -> None:
         """Write the weights, then the result: where it stands, the run is complete. Then a chart of the curves."""
         if self.writes:
-            from gamlib.compare import draw
-
             # Contiguous copies: safetensors refuses tensors that share memory, as tied weights do.
             weights = {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
             about = {"network": json.dumps(result.network, default=results.describe), "data": result.data}
             checkpoint.write(save(weights, metadata=about), self.path / WEIGHTS)
             results.save([result], self.path / RESULT)
-            draw([result]).savefig(self.path / CURVES, dpi=150)
+            results.draw_curves([result]).savefig(self.path / CURVES, dpi=150)

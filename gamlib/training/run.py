@@ -259,6 +259,7 @@ class Run(Tester):
             command=command(),
             curves=self.curves,
             seconds=sum(entry["seconds"] for entry in self.curves),
+            switches=self.speed.switches(),
         )
 
 

@@ -23,6 +23,10 @@ class Speed:
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
 
+    def switches(self) -> dict[str, bool]:
+        """All but the precision, which depends on the device."""
+        return {"channels_last": self.channels_last, "fused": self.fused, "compile": self.compile}
+
     def resolve(self, device: torch.device) -> str:
         """The precision on this device. "auto": bf16 where the hardware has it; else fp16 on GPUs with tensor cores."""
         if self.precision != "auto":

@@ -1,0 +1,88 @@
+"""Charts of runs: errors by epoch, and errors with intervals."""
+
+from collections.abc import Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+from gamlib.data import puzzles
+from gamlib.results.schema import Result
+from gamlib.results.summary import groups, summarise
+from gamlib.results.tables import puzzle_task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MARKERS = "osD^vXP*"
+
+
+def draw_curves(runs: Sequence[Result]) -> "Figure":
+    """A figure of test error by epoch: a panel per data set, a line per run, a colour and a marker per attention.
+
+    The dashed line of a puzzle is the least error that is possible without its cue.
+    """
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(run.data for run in runs))
+    labels = list(dict.fromkeys(run.label for run in runs))
+    looks = dict(zip(labels, zip(cycle(sns.color_palette("colorblind")), cycle(MARKERS), strict=False), strict=False))
+    figure = Figure(figsize=(6 * len(names), 4), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        named = set()
+        for run in (run for run in runs if run.data == name):
+            epochs = [entry["epoch"] for entry in run.curves]
+            errors = [entry["test_top1_error"] for entry in run.curves]
+            colour, marker = looks[run.label]
+            label = None if run.label in named else run.label
+            named.add(run.label)
+            axes.plot(epochs, errors, color=colour, marker=marker, markersize=5, label=label)
+        if task := puzzle_task(name):
+            error = 100 * (1 - puzzles.ceiling(task))
+            axes.axhline(error, color="black", linestyle="--", linewidth=1, label="least without the cue")
+        axes.set(title=name, xlabel="epoch", ylabel="test top-1 error (%)", ylim=(-3, 100))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def draw_errors(runs: Sequence[Result], control: str | None = None) -> "Figure":
+    """A figure of the errors at the end: a row per network, a dot per seed, the mean with its 95% interval.
+
+    Filled: on the test images; hollow: on the training images, in the last epoch, as they were shown (shifted,
+    mirrored, and by weights that still moved). A row without an interval has one seed.
+
+    Args:
+        runs: of one data set and backbone.
+        control: the label whose mean is drawn through all rows, to compare with.
+    """
+    from matplotlib.figure import Figure
+
+    rows = groups(runs)
+    figure = Figure(figsize=(8, 1.3 + 0.55 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for at, group in enumerate(rows):
+        is_control = group[0].label == control
+        for key, shift, colour, filled in (
+            ("train_top1_error", 0.17, "#888888", False),
+            ("test_top1_error", -0.17, "#D55E00" if is_control else "#0072B2", True),
+        ):
+            errors = [run.curves[-1][key] for run in group]
+            mean = summarise(errors)
+            if is_control and filled:
+                axes.axvline(mean.mean, color=colour, linestyle="--", linewidth=1.2, label=f"mean of {control}, test")
+            if mean.low is not None:
+                axes.plot([mean.low, mean.high], [at + shift] * 2, color=colour, linewidth=2)
+                axes.plot(mean.mean, at + shift, "|", color=colour, markersize=14, markeredgewidth=2.5)
+            face = colour if filled else "white"
+            axes.plot(errors, [at + shift] * len(errors), "o", color=colour, markerfacecolor=face, markersize=5)
+    for label, face in (("test", "black"), ("training", "white")):
+        axes.plot([], [], "o", color="black", markerfacecolor=face, label=f"{label}, a dot per seed")
+    axes.plot([], [], "-|", color="black", markersize=12, label="mean and its 95% interval")
+    axes.set_yticks(range(len(rows)), [f"{g[0].label}\n{g[0].parameters / 1e6:.2f} M parameters" for g in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    first = runs[0]
+    axes.set_title(f"{first.data}, {first.network['name']}, {first.recipe['epochs']} epochs")
+    axes.set_xlabel("top-1 error (%), lower is better")
+    axes.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
