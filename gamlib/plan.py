@@ -103,14 +103,6 @@ def get(name: str, studies: Sequence[Study]) -> Study:
     return found[0]
 
 
-def with_controls(name: str) -> list[Result]:
-    """The recorded runs of a study, behind those of the study that it stands beside. Raises ValueError as `get`."""
-    studies = read()
-    study = get(name, studies)
-    beside = get(study.beside, studies).recorded() if study.beside else []
-    return beside + study.recorded()
-
-
 def table(studies: Sequence[Study]) -> str:
     """The state of the plan as a Markdown table.
 

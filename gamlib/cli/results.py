@@ -1,6 +1,7 @@
 """gamlib results: recorded runs, or a reader's own, as tables."""
 
 import argparse
+from pathlib import Path
 
 from gamlib import results
 from gamlib.cli.options import UsageError, folder, usable
@@ -18,25 +19,64 @@ def add(commands) -> None:
     command.add_argument(
         "--against", metavar="LABEL", help="also each network's error minus this one's, paired seed by seed"
     )
+    command.add_argument(
+        "--chart",
+        type=Path,
+        metavar="FILE.png",
+        help="also a chart of one source: a dot per seed, intervals, --against",
+    )
     command.add_argument("--claims", action="store_true", help="the paper's claims, and what was found here")
+    command.add_argument("--missing", action="store_true", help="the plan of runs: done, owed, and what that costs")
     command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table for each source."""
-    if arguments.claims:
-        if arguments.source or arguments.against:
-            raise UsageError("--claims judges the recorded runs; it goes with no source and no --against")
-        from gamlib import ledger
-
-        print(usable(ledger.table))
-        return 0
+    for flag in ("claims", "missing"):
+        if getattr(arguments, flag):
+            if arguments.source or arguments.against or arguments.chart or (arguments.claims and arguments.missing):
+                raise UsageError(f"--{flag} judges the recorded runs; it goes with no source and no other option")
+            print(usable(claims_table if flag == "claims" else missing_table))
+            return 0
+    if arguments.chart is not None and len(arguments.source) != 1:
+        raise UsageError(f"--chart draws one source, got {len(arguments.source)}")
     for source in arguments.source or results.list_recorded():
         runs = read(source)
         print(f"{source}\n\n{results.table(runs)}\n")
-        if arguments.against:
-            print(f"{usable(results.differences, runs, arguments.against)}\n")
+        beside = controls(source)
+        labels = {run.label for run in beside + runs}
+        # Among all recorded runs, those of studies with nothing to compare are no mistake of the reader's.
+        if arguments.against and (arguments.source or (arguments.against in labels and len(labels) > 1)):
+            print(f"{usable(results.differences, beside + runs, arguments.against)}\n")
+        if arguments.chart is not None:
+            figure = usable(results.draw_errors, beside + runs, arguments.against)
+            # What it was drawn from, so that a test can tell whether it is still true.
+            figure.savefig(arguments.chart, dpi=150, metadata={"Description": results.digest_of(beside + runs)})
+            print(f"Chart: {arguments.chart}")
     return 0
+
+
+def claims_table() -> str:
+    """Of the paper's claims."""
+    from gamlib import claims
+
+    return claims.table()
+
+
+def missing_table() -> str:
+    """Of the plan of runs."""
+    from gamlib import plan
+
+    return plan.table(plan.read())
+
+
+def controls(source: str) -> list[Result]:
+    """The runs that those of a recorded study stand beside."""
+    from gamlib import plan
+
+    studies = plan.read()
+    beside = {study.name: study.beside for study in studies}.get(source)
+    return plan.get(beside, studies).recorded() if beside else []
 
 
 def read(source: str) -> list[Result]:

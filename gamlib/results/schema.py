@@ -96,6 +96,11 @@ def digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=describe).encode()).hexdigest()
 
 
+def digest_of(runs: Sequence[Result]) -> str:
+    """sha256 over all that is recorded of some runs."""
+    return digest([dataclasses.asdict(run) for run in runs])
+
+
 def read(path: Path) -> list[Result]:
     """Runs from a JSON file that `save` wrote.
 
