@@ -240,8 +240,8 @@ def check_compiled(study: Study, planned: Planned, dataset, speed: Speed) -> Non
             if not switched.compile:
                 raise
             raise Refused(
-                f"{study.name} was run with torch.compile, which fails here ({type(error).__name__}). On a CPU it needs "
-                "a C++ compiler such as g++"
+                f"{study.name} was run with torch.compile, which fails here ({type(error).__name__}). On a CPU "
+                "it needs a C++ compiler, such as g++"
             ) from error
     for eager, compiled in zip(losses[False], losses[True], strict=True):
         if not abs(eager - compiled) <= AGREE * abs(eager):
@@ -264,7 +264,7 @@ def add(study: Study, result: results.Result, dataset, out: Path, folder: Path) 
 
 
 def keep_weights(result: results.Result, dataset, out: Path, path: Path) -> None:
-    """Kernels and matrices in float16, the few numbers of a channel in float32; with the error of just these weights."""
+    """Kernels and matrices in float16, the few numbers of a channel in float32; and the error of just these weights."""
     halves = {
         key: value.half() if value.ndim > 1 else value for key, value in load_file(out / "weights.safetensors").items()
     }

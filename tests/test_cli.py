@@ -356,7 +356,7 @@ def test_results_of_another_schema_are_refused(tmp_path):
 
 
 def test_table_tells_seeds_apart_from_networks():
-    run = results.load("cifar100-resnet20-laptop")[0]
+    run = results.load("cifar100-resnet20-first")[0]
 
     def changed(seed, error, **changes):
         curves = [{**run.curves[-1], "test_top1_error": error, "test_top5_error": error / 2}]

@@ -10,7 +10,19 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from gamlib import BAM, GAM, SE, create_model, insert_attention, list_attention
+from gamlib import (
+    BAM,
+    GAM,
+    SE,
+    create_attention,
+    create_model,
+    explain,
+    insert_attention,
+    list_attention,
+    register_attention,
+)
+from gamlib.attention import list_controls
+from gamlib.compare import plan
 from gamlib.cost import count_macs, count_parameters, nearest_width
 from gamlib.models import resnet
 from gamlib.models.insert import Gentle
@@ -402,10 +414,64 @@ def test_width():
     assert [stage[-1].conv2.out_channels for stage in (wide.layer1, wide.layer2, wide.layer3)] == [24, 48, 96]
     assert create_model(**wide.spec).state_dict().keys() == wide.state_dict().keys()
     assert "width" not in create_model("probe", num_classes=10).spec
-    with pytest.raises(ValueError, match="width is not defined for 'resnet18'; allowed models: resnet20, probe"):
-        create_model("resnet18", width=32)
-    with pytest.raises(ValueError, match="width must be an integer of 1 or more, got 0"):
-        create_model("probe", width=0)
+    for name in ("probe", "resnet18", "resnet50"):
+        for width in (0, 2.5, True, "16"):
+            with pytest.raises(ValueError, match=f"width must be an integer of 1 or more, got {width!r}"):
+                create_model(name, width=width)
+    for width in (0, -1.5, 100, True, "1", float("nan")):
+        with pytest.raises(ValueError, match=f"width of 'mobilenet_v2' must be a multiplier .*, got {width!r}"):
+            create_model("mobilenet_v2", width=width)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "stem"),
+    [("resnet18", 64, stem) for stem in ("imagenet", "cifar", "wmp")]
+    + [("resnet50", 64, stem) for stem in ("imagenet", "cifar", "wmp")]
+    + [("mobilenet_v2", 1.0, None), ("resnet20", 16, None), ("probe", 32, None)],
+)
+def test_the_standard_width_is_the_standard_network(name, width, stem):
+    with torch.device("meta"):
+        standard, chosen = create_model(name, stem=stem), create_model(name, stem=stem, width=width)
+    assert [(k, v.shape) for k, v in chosen.state_dict().items()] == [
+        (k, v.shape) for k, v in standard.state_dict().items()
+    ]
+    assert repr(chosen) == repr(standard)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_later_stages_follow_the_width(name):
+    network = create_model(name, num_classes=10, stem="cifar", width=8).eval()
+    channels = [network.layer1, network.layer2, network.layer3, network.layer4]
+    expansion = network.layer1[0].expansion
+    assert [resnet.last_norm(stage[-1]).num_features for stage in channels] == [8 * expansion * 2**i for i in range(4)]
+    assert network(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    assert create_model("mobilenet_v2", num_classes=10, width=0.5).features[-1][0].out_channels == 1280
+
+
+class Images:
+    """What compare must know of a data set to plan its networks."""
+
+    def __init__(self, side: int, num_classes: int) -> None:
+        self.name, self.image_shape, self.num_classes = "images", (3, side, side), num_classes
+
+
+@pytest.mark.parametrize(
+    ("model", "side"), [("resnet18", 32), ("resnet50", 32), ("resnet18", 224), ("resnet50", 224), ("mobilenet_v2", 224)]
+)
+def test_controls_meet_gams_price_on_the_papers_networks(model, side):
+    """A plain network of GAM's parameters and one of its MACs (or one for both): each within 2% of its aim."""
+    images = Images(side, 100 if side == 32 else 1000)
+    networks = plan(images, model, ["gam"], None, "gam", None)
+
+    def prices(arguments):
+        with torch.device("meta"):
+            network = create_model(**arguments)
+        return count_parameters(network), count_macs(network, images.image_shape)
+
+    (aim, *controls) = [prices(arguments) for arguments in networks.values()]
+    for i in (0, 1):
+        assert min(abs(control[i] / aim[i] - 1) for control in controls) < 0.02
+    assert all(label.startswith("none-width") for label in list(networks)[1:])
 
 
 def test_nearest_width_meets_both_prices_of_gam():
@@ -423,3 +489,54 @@ def test_nearest_width_meets_both_prices_of_gam():
         assert price(width=width)[i] == pytest.approx(gam[i], rel=0.02)
         neighbours = [abs(price(width=w)[i] - gam[i]) for w in (width - 1, width + 1)]
         assert abs(price(width=width)[i] - gam[i]) < min(neighbours)
+
+
+@pytest.mark.parametrize("price", [lambda width: width * width, lambda width: 7 * (width // 3)])
+@pytest.mark.parametrize("target", [0.2, 1, 30, 64, 99, 2500])
+def test_nearest_width_is_the_nearest_of_all(price, target):
+    """Also where the price grows in steps, as MobileNetV2's does."""
+    width = nearest_width(lambda width: width, price, target)
+    assert abs(price(width) - target) == min(abs(price(w) - target) for w in range(1, 2000))
+
+
+# ------------------------------------------------------------------ controls
+
+
+def test_controls_are_known_by_name_and_not_listed():
+    assert set(list_controls()) == {"gam_added", "scaled"}
+    assert not set(list_controls()) & set(list_attention())
+    for name in list_controls():
+        network = create_model("resnet20", name, num_classes=10)
+        again = create_model(**network.spec)
+        again.load_state_dict(network.state_dict())
+        x = torch.randn(2, 3, 32, 32)
+        assert torch.equal(network.eval()(x), again.eval()(x))
+        with pytest.raises(ValueError, match=f"name '{name}' belongs to gamlib"):
+            register_attention(name, nn.Identity)
+
+
+def test_added_gam_has_gams_price_and_reach_and_no_gate():
+    with torch.device("meta"):
+        gam, added = (create_model("resnet20", name, {"reduction": 4}) for name in ("gam", "gam_added"))
+    assert count_parameters(gam) == count_parameters(added)
+    assert count_macs(gam, (3, 32, 32)) == count_macs(added, (3, 32, 32))
+    assert explain.list_gates(create_attention("gam_added", 16, reduction=4)) == []
+
+
+def test_added_gam_adds_the_logits_of_gams_gates():
+    gam, added = create_attention("gam", 8, reduction=2).eval(), create_attention("gam_added", 8, reduction=2).eval()
+    added.channel_logits.load_state_dict(gam.channel_gate.state_dict())
+    added.spatial_logits.load_state_dict(gam.spatial_gate.state_dict())
+    x = torch.randn(2, 8, 9, 9)
+    gam.channel_gate.sigmoid = gam.spatial_gate.sigmoid = nn.Identity()
+    y = x + gam.channel_gate(x)
+    torch.testing.assert_close(added(x), y + gam.spatial_gate(y))
+
+
+def test_scaled_scales():
+    x = torch.randn(2, 8, 4, 4)
+    assert torch.equal(create_attention("scaled", 8)(x), x / 4)
+    assert torch.equal(create_attention("scaled", 8, factor=-0.5)(x), x / -2)
+    for factor in (0, float("inf"), "1", True):
+        with pytest.raises(ValueError, match="factor must be a finite number, not 0"):
+            create_attention("scaled", 8, factor=factor)

@@ -1,14 +1,14 @@
-"""gamlib.results: the schema, summaries over seeds, tables; and the ledger of claims."""
+"""gamlib.results: the schema, summaries over seeds, tables, charts."""
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from scipy import stats
 
-from gamlib import ledger, results
+from gamlib import results
 from gamlib.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def run(seed: int, error: float, label: str = "none", **changes: object) -> results.Result:
     """A recorded run, made another."""
-    recorded = results.load("cifar100-resnet20-laptop")[0]
+    recorded = results.load("cifar100-resnet20-first")[0]
     curves = [*recorded.curves[:-1], recorded.curves[-1] | {"test_top1_error": error}]
     network = recorded.network | {"attention": label}
     return dataclasses.replace(recorded, **({"seed": seed, "curves": curves, "network": network} | changes))
@@ -27,7 +27,7 @@ def run(seed: int, error: float, label: str = "none", **changes: object) -> resu
 
 def write(path: Path, change) -> Path:
     """A recorded result's JSON, changed."""
-    content = json.loads((ROOT / "data" / "results" / "cifar100-resnet20-laptop.json").read_text(encoding="utf-8"))
+    content = json.loads((ROOT / "data" / "results" / "cifar100-resnet20-first.json").read_text(encoding="utf-8"))
     change(content)
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
@@ -45,6 +45,8 @@ def write(path: Path, change) -> Path:
         (lambda c: c["runs"][0].update(sead=0, colour="red"), "run 0: .*unknown colour, sead"),
         (lambda c: c["runs"][0].update(seed="0"), "run 0: seed must be int, got '0'"),
         (lambda c: c["runs"][0].update(seed=True), "run 0: seed must be int, got True"),
+        (lambda c: c["runs"][0].update(switches={"compile": True}), "run 0, switches: .*missing channels_last, fused"),
+        (lambda c: c["runs"][0].update(switches="compile"), "run 0: switches must be"),
         (lambda c: c["runs"][0].update(commit=7), r"run 0: commit must be str \| None, got 7"),
         (lambda c: c["runs"][0].update(curves=[]), "run 0: curves is empty"),
         (lambda c: c["runs"][0]["curves"][3].pop("lr"), "run 0, curves: .*missing lr"),
@@ -168,6 +170,9 @@ def test_gamlib_results_of_a_readers_own_runs(capsys, tmp_path):
         (["{tmp}"], "holds neither compare.json nor result.json"),
         (["puzzles-joint", "--against", "gan"], "unknown label 'gan'; allowed, nearest first: gam"),
         (["puzzles-joint", "--claims"], "--claims judges the recorded runs"),
+        (["--missing", "--claims"], "it goes with no source and no other option"),
+        (["--missing", "--against", "none"], "--missing judges the recorded runs"),
+        (["--chart", "x.png"], "--chart draws one source, got 0"),
     ],
 )
 def test_gamlib_results_refuses(capsys, tmp_path, arguments, message):
@@ -178,130 +183,28 @@ def test_gamlib_results_refuses(capsys, tmp_path, arguments, message):
     assert captured.err.count("\n") == 1
 
 
-# ------------------------------------------------------------------ the ledger
-
-
-def test_every_claim_has_a_verdict_and_none_is_stronger_than_its_runs(capsys):
-    found = list(ledger.ledger())
-    assert len(found) >= 15
-    for claim, finding in found:
-        assert all((claim.where, claim.text, finding.scale, finding.evidence))
-        assert finding.verdict in ("supported", "not supported", "not tested")
-        seeds = [int(n) for n in re.findall(r"(\d+) seeds?\b", finding.evidence)]
-        if finding.verdict != "not tested":
-            assert finding.scale != "no run"
-            assert all(n >= ledger.MIN_SEEDS for n in seeds)
-        if "no run" in finding.evidence:
-            assert finding.verdict != "supported"
-    assert main(["results", "--claims"]) == 0
+def test_gamlib_results_against_a_label_that_not_all_recorded_runs_have(capsys):
+    assert main(["results", "--against", "none"]) == 0
     printed = capsys.readouterr().out
-    assert printed.strip() == ledger.table()
-    assert all(claim.text in printed for claim, _ in found)
+    assert results.differences(results.load("puzzles-joint"), "none") in printed
+    assert "ablation-kernels\n\n" in printed
 
 
-@pytest.mark.parametrize(
-    ("gam", "others", "verdict"),
-    [
-        ([39.0, 39.1, 39.2], {"none": [41.0, 41.2, 41.1]}, "supported"),
-        ([39.0, 39.1, 39.2], {"none": [41.0, 39.0, 37.1]}, "not supported"),
-        ([41.0, 41.2, 41.1], {"none": [39.0, 39.1, 39.2]}, "not supported"),
-        ([39.0, 39.1], {"none": [45.0, 45.1]}, "not tested"),
-        ([39.0, 39.1, 39.2], {}, "not tested"),
-        ([39.0, 39.1, 39.2], {"none": [41.0, 41.2, 41.1], "se": [39.1, 39.0, 39.2]}, "not supported"),
-        ([39.0, 39.1, 39.2], {"none": [41.0, 41.2, 41.1], "se": [41.0]}, "not tested"),
-    ],
-)
-def test_the_verdict_on_errors(monkeypatch, gam, others, verdict):
-    sides = {"gam": gam} | others
-    runs = [run(seed, error, label) for label, errors in sides.items() for seed, error in enumerate(errors)]
-    monkeypatch.setattr(ledger, "all_runs", lambda: runs)
-    finding = ledger.lower_error("gam", ["none", *(["se"] if "se" in others else [])], "cifar100", "resnet20")()
-    assert finding.verdict == verdict, finding.evidence
-    assert finding.scale == "resnet20, cifar100, 12 epochs"
-
-
-@pytest.mark.parametrize(
-    ("solved", "verdict"),
-    [
-        ({"gam": (3, 0, 0), "se": (0, 0, 0)}, "supported"),
-        ({"gam": (3, 0, 0), "se": (1, 0, 0)}, "not supported"),
-        ({"gam": (3, 0, 0), "se": (0, 0, 1)}, "not supported"),
-        ({"gam": (2, 0, 0), "se": (0, 0, 0)}, "not supported"),
-    ],
-)
-def test_the_verdict_on_puzzles(monkeypatch, solved, verdict):
-    runs = [
-        puzzle_run(task, seed, 0.0 if seed < won else 60.0, label)
-        for label, all_won in solved.items()
-        for task, won in zip(("joint", "spatial", "channel"), all_won, strict=True)
-        for seed in range(3)
+def test_a_chart_of_seeds_and_intervals(tmp_path, capsys):
+    runs = [run(seed, 41.0 + seed) for seed in range(3)] + [run(seed, 40.0 - seed, "gam") for seed in range(3)]
+    results.save([*runs, run(0, 39.0, "se")], tmp_path / "compare.json")
+    chart = tmp_path / "chart.png"
+    assert main(["results", str(tmp_path), "--against", "none", "--chart", str(chart)]) == 0
+    assert str(chart) in capsys.readouterr().out
+    with Image.open(chart) as image:
+        assert image.text["Description"] == results.digest_of(results.read(tmp_path / "compare.json"))
+    axes = results.draw_errors(runs, "none").axes[0]
+    lines = [line for line in axes.lines if len(line.get_xdata())]
+    dots = [line for line in lines if len(line.get_xdata()) == 3]
+    assert [sorted(line.get_xdata()) for line in dots if line.get_markerfacecolor() != "white"] == [
+        [41.0, 42.0, 43.0],
+        [38.0, 39.0, 40.0],
     ]
-    monkeypatch.setattr(ledger, "all_runs", lambda: runs)
-    assert ledger.solves_alone("gam", ["se"])().verdict == verdict
-    monkeypatch.setattr(ledger, "all_runs", lambda: [r for r in runs if (r.data, r.label, r.seed) != (r.data, "se", 2)])
-    assert ledger.solves_alone("gam", ["se"])().verdict == "not tested"
-
-
-@pytest.mark.parametrize(
-    ("solved", "seeds", "verdict"),
-    [
-        ({"gam": 3, "none": 0}, 3, "supported"),
-        ({"gam": 3, "none": 1}, 3, "not supported"),
-        ({"gam": 2, "none": 0}, 3, "not supported"),
-        ({"gam": 0, "none": 0}, 3, "not supported"),
-        ({"gam": 2, "none": 0}, 2, "not tested"),
-        ({"gam": 0, "none": 0}, 0, "not tested"),
-    ],
-)
-def test_the_verdict_on_one_puzzle(monkeypatch, solved, seeds, verdict):
-    runs = [
-        puzzle_run("joint", seed, 0.0 if seed < won else 60.0 - 5 * (label == "gam"), label)
-        for label, won in solved.items()
-        for seed in range(seeds)
-    ]
-    others = [puzzle_run(task, seed, 0.0, "none", name) for seed in (8, 9) for task, name in OTHERS]
-    monkeypatch.setattr(ledger, "all_runs", lambda: runs + others)
-    finding = ledger.solves_more("gam", ["none"], "joint")()
-    assert finding.verdict == verdict
-    assert finding.evidence == f"solved by gam: {solved['gam']} of {seeds}, none: {solved['none']} of {seeds}"
-    assert finding.scale == ("probe, puzzles-joint, 12 epochs" if seeds else "no run")
-
-
-OTHERS = (("joint", "resnet20"), ("spatial", "probe"))  # another backbone, another puzzle
-
-
-def puzzle_run(
-    task: str, seed: int, error: float, label: str, name: str = "probe", **changes: object
-) -> results.Result:
-    return run(seed, error, data=f"puzzles-{task}", network={"name": name, "attention": label}, **changes)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"seed": 0},
-        {"recipe": {"name": "puzzles", "epochs": 200}},
-        {"data_md5": {"train": "another"}},
-        {"network": {"name": "probe", "attention": "gam", "attention_options": {"reduction": 8}}},
-    ],
-)
-def test_no_verdict_on_runs_that_are_not_of_one_network_one_a_seed(monkeypatch, changes):
-    good = [puzzle_run("joint", seed, 0.0, "gam") for seed in range(2)]
-    odd = dataclasses.replace(puzzle_run("joint", 2, 0.0, "gam"), **changes)
-    plain = [puzzle_run("joint", seed, 60.0, "none") for seed in range(3)]
-    monkeypatch.setattr(ledger, "all_runs", lambda: [*good, odd, *plain])
-    with pytest.raises(ValueError, match="not one run a seed of one network"):
-        ledger.solves_more("gam", ["none"], "joint")()
-
-
-def test_seeds_that_do_not_meet_are_not_tested(monkeypatch):
-    runs = [run(seed, 39.0, "gam") for seed in range(3)] + [run(seed, 41.0) for seed in range(3, 6)]
-    monkeypatch.setattr(ledger, "all_runs", lambda: runs)
-    finding = ledger.lower_error("gam", ["none"], "cifar100", "resnet20")()
-    assert (finding.verdict, finding.scale) == ("not tested", "resnet20, cifar100, 12 epochs")
-    assert "no seed that both have" in finding.evidence
-
-
-def test_a_window_is_measured_and_a_grown_one_found():
-    assert "13 x 13" in ledger.sees_everything().evidence
-    assert ledger.sees_everything().verdict == "not supported"
+    summary = results.summarise([40.0, 39.0, 38.0])
+    assert any(list(line.get_xdata()) == [summary.low, summary.high] for line in lines), "the interval"
+    assert any(list(line.get_xdata()) == [42.0, 42.0] and line.get_linestyle() == "--" for line in lines), "the control"
