@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 
 from gamlib import claims, create_model, data, plan, results
@@ -48,6 +49,19 @@ def test_readme_shows_the_recorded_runs():
     assert shown
     for name, table in shown:
         assert table == results.table(results.load(name))
+
+
+def test_readme_shows_the_recorded_differences():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"<!-- differences: (\S+) (\S+) -->\n\n(.*?)\n\n<!-- /differences -->", readme, flags=re.S)
+    assert [control for _, control, _ in shown] == ["none", "none-width25"]
+    for name, control, table in shown:
+        assert table == results.differences(results.load(name), control)
+
+
+def test_readmes_chart_is_drawn_from_the_recorded_runs():
+    with Image.open(ROOT / "notebooks" / "images" / "cifar100_errors.png") as image:
+        assert image.text["Description"] == results.digest_of(results.load("cifar100-resnet20-laptop"))
 
 
 def test_readme_of_the_data_shows_the_claims():
