@@ -28,7 +28,7 @@ from gamlib.plan import Planned, Study
 from gamlib.training import CheckpointError, Diverged, Speed, Stopped, evaluate, fit, recipes
 from gamlib.training.forecast import duration, forecast
 from gamlib.training.interrupt import Interrupt
-from gamlib.training.run import Run
+from gamlib.training.trainer import Trainer
 
 # What decides how a network is trained: commits between which none of it differs train alike.
 DECIDES = ("gamlib/attention", "gamlib/models", "gamlib/data", "gamlib/training", "gamlib/_device.py")
@@ -231,7 +231,7 @@ def check_compiled(study: Study, planned: Planned, dataset, speed: Speed) -> Non
     losses = {}
     for switched in (dataclasses.replace(speed, compile=False), speed):
         model, recipe, _ = built(study, planned, dataset)
-        trainer = Run(model, dataset, recipe, planned.seed, switched)
+        trainer = Trainer(model, dataset, recipe, planned.seed, switched)
         try:
             losses[switched.compile] = [
                 trainer.sums[1].item() for _ in zip(trainer.train_epoch(Interrupt()), range(3), strict=False)

@@ -1,24 +1,30 @@
 """gamlib: attention mechanisms for convolutional networks, from SE to GAM, and what the course needs around them."""
 
-from gamlib.attention import (
-    BAM,
-    CBAM,
-    GAM,
-    SE,
-    TripletAttention,
-    create_attention,
-    list_attention,
-    register_attention,
-)
-from gamlib.models import create_model, list_models
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from gamlib._version import __version__
+
+if TYPE_CHECKING:
+    from gamlib.attention import (
+        BAM,
+        CBAM,
+        GAM,
+        SE,
+        TripletAttention,
+        create_attention,
+        list_attention,
+        register_attention,
+    )
+    from gamlib.models import create_model, insert_attention, list_models
+
 __all__ = [
     "BAM",
     "CBAM",
     "GAM",
     "SE",
     "TripletAttention",
+    "__version__",
     "create_attention",
     "create_model",
     "insert_attention",
@@ -27,10 +33,15 @@ __all__ = [
     "register_attention",
 ]
 
+# Imported when asked for, so that `gamlib doctor` works where a package is missing.
+_MODELS = ("create_model", "insert_attention", "list_models")
+
 
 def __getattr__(name: str) -> object:
-    if name == "insert_attention":  # it needs torchvision, which would double the time of `import gamlib`
-        from gamlib.models import insert_attention
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("gamlib.models" if name in _MODELS else "gamlib.attention"), name)
 
-        return insert_attention
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""The command line. Here stands only what must work where a package is missing; the commands are in cli/."""
+"""The command line. Only what must work where a package is missing stands here; the commands are in cli/."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from gamlib import cli
     except ModuleNotFoundError as error:
         if argv[:1] == ["doctor"]:
-            from gamlib.course import doctor
+            from gamlib import doctor
 
             return doctor.report()
         print(f"gamlib: the package {error.name} is missing; `gamlib doctor` says what to install", file=sys.stderr)

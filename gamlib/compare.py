@@ -6,18 +6,17 @@ from pathlib import Path
 import torch
 
 from gamlib import results
-from gamlib.attention import full_options, list_attention, list_controls
-from gamlib.attention._checks import check_seed
+from gamlib._checks import check_seed
+from gamlib.attention import label_of, variant
 from gamlib.cost import count_macs, count_parameters, nearest_width
-from gamlib.data import Dataset
-from gamlib.data.imagenet import ImageFolders
+from gamlib.data import Data
 from gamlib.models import create_model, fitting_stem, nth_width
 from gamlib.results import Result
 from gamlib.training import Recipe, distributed, fit
 
 
 def compare(
-    datasets: Sequence[Dataset | ImageFolders],
+    datasets: Sequence[Data],
     model: str,
     attentions: Sequence[str],
     seeds: Sequence[int],
@@ -64,15 +63,17 @@ def compare(
             for label, arguments in networks[data.name].items():
                 torch.manual_seed(seed)
                 network = create_model(**arguments)
-                runs.append(fit(network, data, recipe, seed, out / data.name / f"{label}-seed{seed}", **options))
-                if distributed.is_first():
+                own = arguments["attention_options"].get("reduction", reduction)
+                name = label if own == reduction else f"{label}-reduction{own}"
+                runs.append(fit(network, data, recipe, seed, out / data.name / f"{name}-seed{seed}", **options))
+                if distributed.is_main_process():
                     results.save(runs, out / "compare.json")
                     results.draw_curves(runs).savefig(out / "compare.png", dpi=150)
     return runs
 
 
 def plan(
-    data: Dataset | ImageFolders,
+    data: Data,
     model: str,
     attentions: Sequence[str],
     reduction: int | None,
@@ -100,7 +101,7 @@ def plan(
 
     networks = {}
     for network in map(arguments, attentions):
-        label = results.label_of(build(**network).spec)
+        label = label_of(build(**network).spec)
         if networks.setdefault(label, network) != network:
             raise ValueError(
                 f"two of the networks would both be called {label!r} (a label leaves out the reduction); train them in "
@@ -111,29 +112,5 @@ def plan(
             target = count(build(**arguments(control)))
             plain = nearest_width(lambda n: build(**arguments("none", width=nth_width(model, n))), count, target)
             network = arguments("none", width=nth_width(model, plain))
-            networks[results.label_of(build(**network).spec)] = network
+            networks[label_of(build(**network).spec)] = network
     return networks
-
-
-def variant(attention: str, reduction: int | None) -> tuple[str, dict[str, object]]:
-    """Name and options of a mechanism as typed: of "gam:kernel_size=9", ("gam", {"kernel_size": 9}).
-
-    Where it has a reduction and does not say it, it gets `reduction`.
-
-    Raises:
-        ValueError: for something else than OPTION=VALUE, separated by commas, after the colon.
-    """
-    name, colon, given = attention.partition(":")
-    built_by_name = name in (*list_attention(), *list_controls())
-    has_reduction = built_by_name and "reduction" in full_options(name, {})
-    options: dict[str, object] = {"reduction": reduction} if has_reduction and reduction is not None else {}
-    for part in given.split(",") if colon else []:
-        option, equals, value = part.partition("=")
-        if not (option and equals and value):
-            raise ValueError(
-                f"attention {attention!r}: expected OPTION=VALUE after the colon, such as "
-                f"gam:kernel_size=9,shuffle=after, got {part!r}"
-            )
-        words = {"true": True, "false": False, "none": None}
-        options[option] = int(value) if value.isdecimal() else words.get(value.lower(), value)
-    return name, options

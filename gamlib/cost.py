@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from gamlib.attention._checks import unknown_name
+from gamlib._checks import unknown_name
 
 CONVENTIONS = ("plain", "paper")
 

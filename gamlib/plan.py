@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gamlib import data, results
+from gamlib._checks import check_integer, check_seed, unknown_name
 from gamlib._paths import recorded
-from gamlib.attention import full_options, list_attention, list_controls
-from gamlib.attention._checks import check_integer, check_seed, unknown_name
+from gamlib.attention import full_options, label_of, list_attention, list_controls
 from gamlib.models import list_models
 from gamlib.results import Result
 from gamlib.training import Speed, recipes
@@ -32,7 +32,7 @@ class Planned:
     @property
     def label(self) -> str:
         """As of the result that it will have."""
-        return results.label_of(self.network)
+        return label_of(self.network)
 
 
 @dataclass(frozen=True)

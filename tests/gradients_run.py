@@ -14,18 +14,18 @@ from training_run import data, network
 from gamlib.training import Recipe, Speed, distributed
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.metrics import means
-from gamlib.training.run import Run
+from gamlib.training.trainer import Trainer
 
 torch.set_num_threads(1)
 distributed.start()
 model = network().double()
 model.fc[0].p = 0.0
 recipe = Recipe("one", epochs=1, lr=0.1, schedule="one-cycle", batch_size=30)
-run = Run(model, data(), recipe, 0, Speed(precision="fp32"))
+run = Trainer(model, data(), recipe, 0, Speed(precision="fp32"))
 for _ in run.test(Interrupt()):  # first: it is the network as built
     pass
 ids = torch.arange(30)
-(images, labels), *_ = run.data.train_batches([distributed.share(ids)], 0, 0)
+(images, labels), *_ = run.data.train_batches([distributed.shard(ids)], 0, 0)
 run.wrapped.eval()
 before = [p.detach().clone() for p in run.parameters]
 run.take_step(images, labels, Interrupt())

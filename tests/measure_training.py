@@ -23,7 +23,7 @@ from gamlib.data import DataError, Dataset, cifar100, imagenet
 from gamlib.data.resize import resize_tree
 from gamlib.training import Speed, recipes
 from gamlib.training.interrupt import Interrupt
-from gamlib.training.run import Run
+from gamlib.training.trainer import Trainer
 
 
 def seconds(function, repeats=3) -> float:
@@ -91,7 +91,7 @@ def a_step(data: Dataset, speed: Speed, steps: int = 12) -> float:
     """Seconds of a training step of resnet20 + GAM, batch 128."""
     torch.manual_seed(0)
     model = create_model("resnet20", "gam", {"reduction": 4}, num_classes=100)
-    epoch = Run(model, data, recipes.get("laptop"), 0, speed).train_epoch(Interrupt())
+    epoch = Trainer(model, data, recipes.get("laptop"), 0, speed).train_epoch(Interrupt())
     return seconds(lambda: [next(epoch) for _ in range(steps)]) / steps
 
 
@@ -124,7 +124,7 @@ def waiting(photos: imagenet.ImageFolders) -> float:
     """The share of ResNet-18's steps at 224 x 224 that is spent waiting for pictures, two workers decoding."""
     torch.manual_seed(0)
     recipe = recipes.Recipe("wait", epochs=1, lr=0.05, schedule="one-cycle", batch_size=32)
-    run = Run(create_model("resnet18", num_classes=photos.num_classes), photos, recipe, 0, Speed())
+    run = Trainer(create_model("resnet18", num_classes=photos.num_classes), photos, recipe, 0, Speed())
     for i, _ in enumerate(run.train_epoch(Interrupt())):
         if i == 0:  # the workers start
             run.seconds = run.waited = 0.0

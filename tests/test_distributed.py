@@ -79,4 +79,4 @@ def test_a_clusters_own_variables_are_not_torchruns(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     distributed.start()
-    assert (distributed.world_size(), distributed.is_first()) == (1, True)
+    assert (distributed.world_size(), distributed.is_main_process()) == (1, True)

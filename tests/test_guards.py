@@ -12,7 +12,7 @@ from gamlib.training import Diverged, Speed, checkpoint, fit
 from gamlib.training import run as run_module
 from gamlib.training.guards import SpikeGuard
 from gamlib.training.interrupt import Interrupt
-from gamlib.training.run import Run
+from gamlib.training.trainer import Trainer
 
 BAD = 5  # the update, from 0, that would be bad
 
@@ -74,19 +74,19 @@ def test_an_infinite_number_stops_before_the_update(
     scaler = torch.amp.GradScaler  # with a scale that no step of its own is left out at
     monkeypatch.setattr(torch.amp, "GradScaler", lambda *a, **k: scaler(*a, **k, init_scale=64.0))
     good = {}
-    take_step = Run.take_step
+    take_step = Trainer.take_step
 
     def noted(self, *arguments):
         take_step(self, *arguments)
         good[self.step] = [p.detach().clone() for p in weights_and_momenta(self)]
 
-    monkeypatch.setattr(Run, "take_step", noted)
+    monkeypatch.setattr(Trainer, "take_step", noted)
     fit(model, tiny_data, TINY, speed=speed)
     expected = good[BAD - 1]
     model = Spoiled(what)
     runs = []
-    init = Run.__init__
-    monkeypatch.setattr(Run, "__init__", lambda self, *a: (init(self, *a), runs.append(self))[0])
+    init = Trainer.__init__
+    monkeypatch.setattr(Trainer, "__init__", lambda self, *a: (init(self, *a), runs.append(self))[0])
     with pytest.raises(
         Diverged, match=rf"step {BAD + 1} of 21 \(epoch 1\): loss .*(nan|inf).* at learning rate 0\.\d+"
     ):
@@ -107,7 +107,7 @@ def test_the_message_says_what_to_try(tiny_data):  # noqa: F811
 def test_a_skipped_fp16_step_leaves_the_schedule_and_is_no_update(fused, at, tiny_data, monkeypatch):  # noqa: F811
     """At step 0, too, where PyTorch's fused SGD would go on from uninitialised momentum."""
     seen = []
-    take_step = Run.take_step
+    take_step = Trainer.take_step
 
     def noted(self, *arguments):
         before = [p.detach().clone() for p in self.parameters]
@@ -116,7 +116,7 @@ def test_a_skipped_fp16_step_leaves_the_schedule_and_is_no_update(fused, at, tin
         size = max(p.abs().max().item() for p in self.parameters)
         seen.append((self.optimizer.param_groups[0]["lr"], moved, self.scaler.get_scale(), size))
 
-    monkeypatch.setattr(Run, "take_step", noted)
+    monkeypatch.setattr(Trainer, "take_step", noted)
     # A scale that float16 can bear from the start, so that the injected step is the only one that is skipped.
     scaler = torch.amp.GradScaler
     monkeypatch.setattr(torch.amp, "GradScaler", lambda *a, **k: scaler(*a, **k, init_scale=64.0))
@@ -130,12 +130,12 @@ def test_a_skipped_fp16_step_leaves_the_schedule_and_is_no_update(fused, at, tin
 
 def test_fp16s_loss_scale_goes_on_from_a_checkpoint(tiny_data):  # noqa: F811
     speed = Speed(precision="fp16")
-    run = Run(Spoiled("gradient", 1), tiny_data, TINY, 0, speed)
+    run = Trainer(Spoiled("gradient", 1), tiny_data, TINY, 0, speed)
     steps = run.train_epoch(Interrupt())
     for _ in range(3):
         next(steps)
     scale = run.scaler.get_scale()
-    again = Run(Spoiled("gradient", -1), tiny_data, TINY, 0, speed)
+    again = Trainer(Spoiled("gradient", -1), tiny_data, TINY, 0, speed)
     assert again.scaler.get_scale() > scale
     again.load_state(run.state())
     assert again.scaler.get_scale() == scale

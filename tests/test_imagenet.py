@@ -23,7 +23,7 @@ from gamlib.data.parallel import map_files
 from gamlib.data.resize import resize_tree
 from gamlib.training import Recipe, Speed, evaluate, fit
 from gamlib.training.interrupt import Interrupt
-from gamlib.training.run import Run
+from gamlib.training.trainer import Trainer
 
 RECIPE = Recipe("tiny", epochs=2, lr=0.05, schedule="one-cycle", batch_size=6)
 
@@ -182,7 +182,7 @@ def test_a_batch_with_broken_images_is_averaged_over_the_whole_ones(root):
     """The gradient is that of the images that are left, not a part of it."""
 
     def gradients(data, ids):
-        run = Run(probe(), data, RECIPE, 0, Speed(precision="fp32"))
+        run = Trainer(probe(), data, RECIPE, 0, Speed(precision="fp32"))
         ((images, labels),) = data.train_batches([torch.tensor(ids)], 0, 0)
         run.wrapped.eval()
         run.take_step(images, labels, Interrupt())
@@ -364,13 +364,13 @@ def test_ctrl_c_in_a_terminal_reaches_workers_too(root, tmp_path):
     code = (
         "import os, signal, sys, threading, time\n"
         "from gamlib.__main__ import main\n"
-        "from gamlib.training.run import Run\n"
-        "take_step = Run.take_step\n"
+        "from gamlib.training.trainer import Trainer\n"
+        "take_step = Trainer.take_step\n"
         "def step(self, *arguments):\n"
         "    if self.step == 2 and type(self.data).__name__ == 'ImageFolders' and self.recipe.epochs == 9:\n"
         "        os.killpg(0, signal.SIGINT)\n"
         "    take_step(self, *arguments)\n"
-        "Run.take_step = step\n"
+        "Trainer.take_step = step\n"
         "import gamlib.cli.train as t\n"
         "t.forecast = lambda *_: 'none'\n"
         f"sys.exit(main(['train', '--data', 'imagenet', '--root', {str(root)!r}, '--model', 'probe', '--batch-size',"

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from gamlib.data import Dataset
 from gamlib.training import Recipe, Speed, fit
 from gamlib.training.interrupt import Interrupt
-from gamlib.training.run import Run
+from gamlib.training.trainer import Trainer
 
 PLAIN = Speed(precision="fp32", channels_last=False, fused=False, compile=False)
 # The switch, and how far it may move the loss curve: bfloat16 rounds to 8 bits, float16 to 11, the others reorder sums.
@@ -78,7 +78,7 @@ def test_a_step_never_waits_for_the_device():
     """Fake tensors have no values, so whatever asks for one raises: .item(), a branch on a tensor, a mask's size."""
     images, labels = torch.zeros(32, 3, 32, 32, dtype=torch.uint8), torch.arange(32) % 10
     data = Dataset("d", images, labels, images, labels, 10, (0.1,) * 3, (0.3,) * 3, True, {})
-    run = Run(probe(), data, Recipe("r", epochs=1, lr=0.1, schedule="one-cycle", batch_size=16), 0, Speed())
+    run = Trainer(probe(), data, Recipe("r", epochs=1, lr=0.1, schedule="one-cycle", batch_size=16), 0, Speed())
     steps = run.train_epoch(Interrupt())
     next(steps)  # as it is, with values
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:

@@ -15,7 +15,7 @@ from gamlib.data import Dataset, puzzles
 from gamlib.training import CheckpointError, Diverged, Recipe, Speed, evaluate, fit, profile, recipes
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.metrics import count, cross_entropy, means
-from gamlib.training.run import Run
+from gamlib.training.trainer import Trainer
 
 TINY = Recipe("tiny", epochs=3, lr=0.1, schedule="one-cycle", batch_size=32)
 
@@ -36,14 +36,14 @@ def probe(attention="gam", seed=0):
 
 def stop_before(monkeypatch, step):
     """Break a run off as a crash would, just before its update number `step` (from 0)."""
-    take_step = Run.take_step
+    take_step = Trainer.take_step
 
     def stop(self, *arguments):
         if self.step == step:
             raise RuntimeError("crash")
         take_step(self, *arguments)
 
-    monkeypatch.setattr(Run, "take_step", stop)
+    monkeypatch.setattr(Trainer, "take_step", stop)
 
 
 def times_aside(curves):
@@ -89,9 +89,9 @@ def test_a_stopped_run_goes_on_exactly(tiny_data, tmp_path, monkeypatch):
 def test_a_finished_run_returns_at_once_and_no_starts_again(tiny_data, tmp_path, monkeypatch):
     first = fit(probe(), tiny_data, TINY, out=tmp_path)
     trained = []
-    train_epoch = Run.train_epoch
+    train_epoch = Trainer.train_epoch
     monkeypatch.setattr(
-        Run, "train_epoch", lambda self, asked: (trained.append(self.epoch), train_epoch(self, asked))[1]
+        Trainer, "train_epoch", lambda self, asked: (trained.append(self.epoch), train_epoch(self, asked))[1]
     )
     monkeypatch.setattr(results, "commit", lambda: "another commit")
     written = (tmp_path / "result.json").read_bytes()
@@ -376,7 +376,7 @@ def test_augmentation_knows_seed_epoch_and_each_images_number(plain_data, monkey
 
 def test_a_steps_gradient_is_that_of_the_mean_loss(plain_data):
     model = Recorder()
-    run = Run(model, plain_data, TINY, 0, Speed(precision="fp32"))
+    run = Trainer(model, plain_data, TINY, 0, Speed(precision="fp32"))
     images, labels = plain_data.train_images[:7], plain_data.train_labels[:7]
     x = (images.float() / 255 - torch.tensor(plain_data.mean).view(1, 3, 1, 1)) / torch.tensor(plain_data.std).view(
         1, 3, 1, 1
@@ -390,7 +390,7 @@ def test_a_steps_gradient_is_that_of_the_mean_loss(plain_data):
 
 def test_optimizer_follows_the_recipe(plain_data):
     recipe = dataclasses.replace(TINY, momentum=0.7, weight_decay=0.01, nesterov=True)
-    (group,) = Run(Recorder(), plain_data, recipe, 0, Speed()).optimizer.param_groups
+    (group,) = Trainer(Recorder(), plain_data, recipe, 0, Speed()).optimizer.param_groups
     assert (group["momentum"], group["weight_decay"], group["nesterov"]) == (0.7, 0.01, True)
 
 

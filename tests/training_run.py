@@ -21,7 +21,7 @@ from gamlib import create_model
 from gamlib.data import puzzles
 from gamlib.training import CheckpointError, Recipe, Speed, Stopped, checkpoint, distributed, fit
 from gamlib.training.folder import RunFolder
-from gamlib.training.run import LOOK_EVERY, Run
+from gamlib.training.trainer import LOOK_EVERY, Trainer
 
 RECIPE = Recipe("tiny", epochs=3, lr=0.1, schedule="one-cycle", batch_size=16)  # 30 steps
 STEPS = 30
@@ -62,7 +62,7 @@ def main() -> int:
     torch.set_num_threads(1)
     distributed.start()
     told = {"rates": [], "saves": 0}
-    take_step, save = Run.take_step, RunFolder.save
+    take_step, save = Trainer.take_step, RunFolder.save
 
     def noted_step(self, *step):
         here = self.step == arguments.at and distributed.rank() == arguments.rank
@@ -77,7 +77,7 @@ def main() -> int:
         save(self, state)
         told["saves"] += self.writes
 
-    Run.take_step, RunFolder.save = noted_step, noted_save
+    Trainer.take_step, RunFolder.save = noted_step, noted_save
     RunFolder.is_due = lambda self: self.writes and len(told["rates"]) % 3 == 0  # steps between are done twice
     code = 0
     try:

@@ -1,15 +1,8 @@
 """Argument checks and the one weight initialisation that all mechanisms share."""
 
-import difflib
-from collections.abc import Iterable
-
 from torch import Tensor, nn
 
-
-def check_integer(name: str, value: int, least: int = 1) -> None:
-    """Raise ValueError unless `value` is an integer of `least` or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}")
+from gamlib._checks import check_integer
 
 
 def check_hidden_channels(channels: int, reduction: int) -> int:
@@ -23,13 +16,6 @@ def check_hidden_channels(channels: int, reduction: int) -> int:
             f"allowed here: 1 to {channels}"
         )
     return hidden
-
-
-def check_seed(seed: int) -> None:
-    """Raise ValueError unless `seed` is an integer of 0 or more that fits PyTorch's 63 bits."""
-    check_integer("seed", seed, least=0)
-    if seed >= 2**63:
-        raise ValueError(f"seed must be below 2**63, got {seed}")
 
 
 def check_kernel_size(kernel_size: int) -> None:
@@ -56,15 +42,6 @@ def check_input(x: Tensor, channels: int) -> None:
         raise ValueError(f"expected an input of shape (N, {channels}, H, W), got {tuple(x.shape)}")
 
 
-def unknown_name(what: str, name: object, allowed: Iterable[str]) -> ValueError:
-    """The error for an unknown `name`: it lists all allowed names, the nearest first."""
-
-    def distance(candidate: str) -> float:
-        return -difflib.SequenceMatcher(None, str(name).lower(), candidate).ratio()
-
-    return ValueError(f"unknown {what} {name!r}; allowed, nearest first: {', '.join(sorted(allowed, key=distance))}")
-
-
 def init_convs(module: nn.Module) -> None:
     """Kaiming (fan out) for convolutions, zeros for their biases.
 
@@ -73,7 +50,7 @@ def init_convs(module: nn.Module) -> None:
     spatial gate's sigmoid at weight 0, so that this gate is one half everywhere at first.)
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv1d | nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

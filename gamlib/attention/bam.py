@@ -77,6 +77,8 @@ class BAM(nn.Module):
             or for N = 1 in training.
     """
 
+    place = "stage"  # where create_model puts it, and all that derive from it
+
     def __init__(self, channels: int, *, reduction: int = 16) -> None:
         super().__init__()
         self.channels = channels

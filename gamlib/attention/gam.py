@@ -6,14 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import channel_shuffle
 
-from gamlib.attention._checks import (
-    check_groups,
-    check_hidden_channels,
-    check_input,
-    check_kernel_size,
-    init_convs,
-    unknown_name,
-)
+from gamlib._checks import unknown_name
+from gamlib.attention._checks import check_groups, check_hidden_channels, check_input, check_kernel_size, init_convs
 
 
 class GAMChannelGate(nn.Module):

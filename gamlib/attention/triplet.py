@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gamlib.attention._checks import check_input, check_integer, check_kernel_size, init_convs
+from gamlib._checks import check_integer
+from gamlib.attention._checks import check_input, check_kernel_size, init_convs
 
 
 class PlaneGate(nn.Module):

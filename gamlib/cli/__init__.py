@@ -32,7 +32,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         if arguments.command in ("train", "evaluate", "compare"):
             distributed.start()
-        if not distributed.is_first():
+        if not distributed.is_main_process():
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
         return arguments.run(arguments)
     except (DataError, CheckpointError, UsageError, OSError) as error:

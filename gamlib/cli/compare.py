@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from gamlib import data, results
-from gamlib.attention._checks import check_seed
+from gamlib._checks import check_seed
 from gamlib.cli.options import (
     UsageError,
     add_run_options,
@@ -13,7 +13,8 @@ from gamlib.cli.options import (
     chosen_data,
     chosen_recipe,
     chosen_speed,
-    default_model,
+    known,
+    unusual_options,
     usable,
 )
 from gamlib.compare import compare
@@ -44,16 +45,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Train the networks, and print their table."""
     puzzles = [name for name in data.list_datasets() if name.startswith("puzzles-")]
     names = [name for given in arguments.data for name in (puzzles if given == "puzzles" else [given])]
-    if arguments.model is None and len({default_model(name) for name in names}) > 1:
+    if arguments.model is None and len({known(name).model for name in names}) > 1:
         raise UsageError("these data sets have different default networks; choose one for all with --model")
-    model = arguments.model or default_model(names[0])
+    model = arguments.model or known(names[0]).model
     recipe = chosen_recipe(arguments, names[0], model)
     for seed in arguments.seeds:
         usable(check_seed, seed)
     for attention in arguments.attention:
         check_network(model, attention, arguments.reduction, arguments.stem)
     datasets = [chosen_data(arguments, name) for name in names]
-    out = arguments.out or Path("runs") / f"compare-{'-'.join(arguments.data)}-{model}-{recipe.name}"
+    out = arguments.out or Path("runs") / "-".join(
+        ["compare", *arguments.data, model, recipe.label, *unusual_options(arguments, arguments.reduction)]
+    )
     runs = usable(
         compare,
         datasets,

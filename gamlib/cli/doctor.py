@@ -2,8 +2,8 @@
 
 import argparse
 
+from gamlib import doctor
 from gamlib.cli.options import folder
-from gamlib.course import doctor
 
 
 def add(commands) -> None:

@@ -2,12 +2,14 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from gamlib import create_model, data
+from gamlib import data
+from gamlib.attention import list_attention, list_controls
 from gamlib.cli.options import (
     UsageError,
     add_data_options,
@@ -17,6 +19,7 @@ from gamlib.cli.options import (
     folder,
     usable,
 )
+from gamlib.models import create_model
 from gamlib.training import checkpoint, evaluate
 from gamlib.training.folder import WEIGHTS
 
@@ -37,9 +40,10 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print test loss and errors."""
-    model, trained_on = load(arguments.checkpoint)
+    model, trained_on, classes = load(arguments.checkpoint)
     known = data.list_datasets()
     dataset = chosen_data(arguments, arguments.data or (trained_on if trained_on in known else "imagenet"))
+    check_classes(classes, dataset)
     tested = usable(evaluate, model, dataset, chosen_speed(arguments))
     print(f"{model.spec['name']} + {model.spec['attention']} on {dataset.test_count:,} test images of {dataset.name}:")
     print(
@@ -49,8 +53,25 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def load(path: Path) -> tuple[nn.Module, str]:
-    """The network in a file that training wrote, or in a run's folder, and the name of the data that it was trained on.
+def check_classes(classes: Sequence[str], dataset: data.Data) -> None:
+    """Raise UsageError where the data has other classes than the network was trained on, or another order of them."""
+    theirs = dataset.classes
+    if not classes or not theirs or tuple(classes) == theirs:
+        return  # runs before version 0.2 did not store them
+    place = next((i for i, pair in enumerate(zip(classes, theirs, strict=False)) if pair[0] != pair[1]), None)
+    where = f"{len(classes)} against {len(theirs)}"
+    if place is not None:
+        where = f"class {place} is {classes[place]!r} in the one and {theirs[place]!r} in the other"
+    raise UsageError(
+        f"the network was trained on other classes than {dataset.name} has: {where}. An error rate would mean nothing; "
+        "choose the data that it was trained on with --data and --root"
+    )
+
+
+def load(path: Path) -> tuple[nn.Module, str, Sequence[str]]:
+    """A network from a file that training wrote, or from a run's folder; its data set's name, and its classes' names.
+
+    Files that were written before classes were stored have none.
 
     Raises:
         UsageError: where there is none, or it is a reader's own network, which only its own code can build.
@@ -65,7 +86,7 @@ def load(path: Path) -> tuple[nn.Module, str]:
         state = checkpoint.read(path)
         model = build(state["network"], path)
         model.load_state_dict(state["model"])
-        return model, state["data"]
+        return model, state["data"], state.get("classes", ())
     if not path.is_file():
         raise UsageError(f"no such file: {path}")
     try:
@@ -76,10 +97,10 @@ def load(path: Path) -> tuple[nn.Module, str]:
     if not about.keys() >= {"network", "data"}:
         raise UsageError(f"{path} does not say which network it holds; it was not written by gamlib")
     try:
-        network = json.loads(about["network"])
+        network, classes = json.loads(about["network"]), json.loads(about.get("classes", "[]"))
     except ValueError:
-        network = None
-    return build(network, path, weights=path), about["data"]
+        network, classes = None, []
+    return build(network, path, weights=path), about["data"], classes
 
 
 def build(network: dict[str, object], path: Path, weights: Path | None = None) -> nn.Module:
@@ -89,6 +110,13 @@ def build(network: dict[str, object], path: Path, weights: Path | None = None) -
     if "attention" not in network:
         raise UsageError(
             f"{path} holds {network['name']}, a network that gamlib did not build; use gamlib.training.evaluate"
+        )
+    attention = network["attention"]
+    if attention not in ("none", "abn", *list_attention(), *list_controls()):
+        raise UsageError(
+            f"{path} holds a network with attention {attention!r}, which this process does not know. Where it is your "
+            f"own, register_attention({attention!r}, ...) and test it from Python with gamlib.training.evaluate; known "
+            f"here: {', '.join(list_attention())}"
         )
     try:
         return usable(create_model, **network, weights=weights)

@@ -6,17 +6,15 @@ from pathlib import Path
 
 import torch
 
-from gamlib import create_model, data, list_attention, list_models
-from gamlib.compare import variant
-from gamlib.data import Dataset
+from gamlib import data
+from gamlib._checks import unknown_name
+from gamlib.attention import list_attention, variant
+from gamlib.data import Data
 from gamlib.data.imagenet import BAD_IMAGES, ImageFolders
+from gamlib.models import create_model, list_models
 from gamlib.training import Recipe, Speed, distributed, recipes
 from gamlib.training.recipes import SCHEDULES
 from gamlib.training.speed import PRECISIONS
-
-# What suits the data, where the command line does not say: the network, the recipe.
-DEFAULTS = {"cifar100": ("resnet20", "laptop"), "imagenet": ("resnet18", "paper-imagenet")}
-PUZZLE_DEFAULTS = ("probe", "puzzles")
 
 
 class UsageError(Exception):
@@ -120,14 +118,16 @@ def add_recipe_options(command: argparse.ArgumentParser) -> None:
             group.add_argument(option, type=field.type, metavar=field.type.__name__.upper())
 
 
-def default_model(dataset: str) -> str:
-    """The network that fits the data."""
-    return DEFAULTS.get(dataset, PUZZLE_DEFAULTS)[0]
+def known(dataset: str) -> data.Entry:
+    """What is known of a data set by name. Raises UsageError for an unknown one."""
+    if dataset not in data.DATASETS:
+        raise UsageError(unknown_name("data set", dataset, data.DATASETS))
+    return data.DATASETS[dataset]
 
 
 def chosen_recipe(arguments: argparse.Namespace, dataset: str, model: str) -> Recipe:
     """The recipe by name, or the one that fits the data, with the fields that the command line changes."""
-    name = arguments.recipe or DEFAULTS.get(dataset, PUZZLE_DEFAULTS)[1]
+    name = arguments.recipe or known(dataset).recipe
     if arguments.recipe is None and (dataset, model) == ("imagenet", "mobilenet_v2"):
         name = "paper-imagenet-mobilenet"
     recipe = usable(recipes.get, name)
@@ -136,6 +136,13 @@ def chosen_recipe(arguments: argparse.Namespace, dataset: str, model: str) -> Re
     if "milestones" in changed:
         changed["milestones"] = tuple(changed["milestones"])
     return usable(dataclasses.replace, recipe, **changed) if changed else recipe
+
+
+def unusual_options(arguments: argparse.Namespace, reduction: int | None) -> list[str]:
+    """What a default folder's name must tell apart, besides data, network, label, recipe and seed."""
+    given = {"reduction": reduction, "stem": arguments.stem}
+    given |= {"": None if arguments.precision == "auto" else arguments.precision}
+    return [f"{name}{value}" for name, value in given.items() if value is not None]
 
 
 def check_network(model: str, attention: str, reduction: int | None, stem: str | None) -> None:
@@ -149,9 +156,9 @@ def chosen_speed(arguments: argparse.Namespace) -> Speed:
     return Speed(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Speed)})
 
 
-def chosen_data(arguments: argparse.Namespace, name: str) -> Dataset | ImageFolders:
+def chosen_data(arguments: argparse.Namespace, name: str) -> Data:
     """The data set; CIFAR-100 is downloaded where it is missing."""
-    with distributed.first_on_this_machine():
+    with distributed.local_main_process_first():
         dataset = usable(data.load, name, arguments.root, download=True)
     given = {key: getattr(arguments, key) for key in ("bad_images", "workers") if getattr(arguments, key) is not None}
     if given and not isinstance(dataset, ImageFolders):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from gamlib import create_model, data, results
-from gamlib.attention._checks import check_seed
+from gamlib import data, results
+from gamlib._checks import check_seed
+from gamlib.attention import full_options, label_of, variant
 from gamlib.cli.options import (
     add_run_options,
     attention_help,
@@ -15,12 +16,12 @@ from gamlib.cli.options import (
     chosen_data,
     chosen_recipe,
     chosen_speed,
-    default_model,
+    known,
+    unusual_options,
     usable,
 )
-from gamlib.compare import variant
 from gamlib.cost import count_macs, count_parameters
-from gamlib.models import fitting_stem
+from gamlib.models import create_model, fitting_stem
 from gamlib.training import distributed, fit
 from gamlib.training.folder import RunFolder
 from gamlib.training.forecast import forecast
@@ -40,7 +41,7 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan, train, and print the result."""
-    name = arguments.model or default_model(arguments.data)
+    name = arguments.model or known(arguments.data).model
     recipe, speed = chosen_recipe(arguments, arguments.data, name), chosen_speed(arguments)
     usable(check_seed, arguments.seed)
     check_network(name, arguments.attention, arguments.reduction, arguments.stem)
@@ -49,9 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
     stem = arguments.stem or fitting_stem(name, dataset.image_shape)
     torch.manual_seed(arguments.seed)
     model = usable(create_model, name, attention, options, dataset.num_classes, stem)
-    label = results.label_of(model.spec)
-    run_name = f"{dataset.name}-{name}-{label}-{recipe.name}-seed{arguments.seed}"
-    out = arguments.out or Path("runs") / run_name
+    label = label_of(model.spec)
+    reduction = model.spec["attention_options"].get("reduction")
+    usual = None if reduction is None else full_options(attention, {})["reduction"]
+    unusual = unusual_options(arguments, None if reduction == usual else reduction)
+    parts = [dataset.name, name, label, recipe.label, *unusual, f"seed{arguments.seed}"]
+    out = arguments.out or Path("runs") / "-".join(parts)
 
     macs = count_macs(model, dataset.image_shape) / 1e6
     processes = distributed.world_size()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gamlib.attention._checks import unknown_name
+from gamlib._checks import unknown_name
 from gamlib.course.describe import describe_difference, describe_error, is_stub, readers_frames
 from gamlib.course.exercise import Exercise, Mistake, Trial
 from gamlib.course.exercises import EXERCISES

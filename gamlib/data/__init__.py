@@ -1,27 +1,61 @@
 """Data sets, known by name: tensors in memory, or photographs in class folders."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from gamlib._checks import unknown_name
 from gamlib._paths import data_root
-from gamlib.attention._checks import unknown_name
 from gamlib.data import augment, cifar100, puzzles
-from gamlib.data.dataset import DataError, Dataset
+from gamlib.data.dataset import Data, DataError, Dataset
 
-if TYPE_CHECKING:  # it needs torchvision; `gamlib doctor` must run where that is missing
-    from gamlib.data.imagenet import ImageFolders
+__all__ = [
+    "DATASETS",
+    "Data",
+    "DataError",
+    "Dataset",
+    "augment",
+    "cifar100",
+    "data_root",
+    "list_datasets",
+    "load",
+    "puzzles",
+]
 
-__all__ = ["DataError", "Dataset", "augment", "cifar100", "data_root", "list_datasets", "load", "puzzles"]
+
+@dataclass(frozen=True)
+class Entry:
+    """A data set that is known by name."""
+
+    build: Callable[[str | Path | None, bool], Data]  # from a root and whether it may be downloaded
+    model: str  # the network that fits it, where a command line names none
+    recipe: str  # and the recipe
+
+
+def _imagenet(root: str | Path | None, download: bool) -> Data:
+    from gamlib.data import imagenet  # it needs torchvision, which takes a second to import
+
+    return imagenet.dataset(root)
+
+
+def _puzzle(task: str, root: str | Path | None, download: bool) -> Data:
+    return puzzles.dataset(task)
+
+
+DATASETS = {
+    "cifar100": Entry(cifar100.dataset, "resnet20", "laptop"),
+    "imagenet": Entry(_imagenet, "resnet18", "paper-imagenet"),
+    **{f"puzzles-{task}": Entry(partial(_puzzle, task), "probe", "puzzles") for task in puzzles.TASKS},
+}
 
 
 def list_datasets() -> list[str]:
     """Names that `load` knows."""
-    return ["cifar100", "imagenet", *(f"puzzles-{task}" for task in puzzles.TASKS)]
+    return list(DATASETS)
 
 
-def load(name: str, root: str | Path | None = None, download: bool = False) -> Dataset | ImageFolders:
+def load(name: str, root: str | Path | None = None, download: bool = False) -> Data:
     """Both splits of a data set, ready for training.
 
     Args:
@@ -35,12 +69,6 @@ def load(name: str, root: str | Path | None = None, download: bool = False) -> D
         ValueError: for an unknown name.
         DataError: where the files are missing or damaged.
     """
-    if name not in list_datasets():
-        raise unknown_name("data set", name, list_datasets())
-    if name == "cifar100":
-        return cifar100.dataset(root, download)
-    if name == "imagenet":
-        from gamlib.data import imagenet
-
-        return imagenet.dataset(root)
-    return puzzles.dataset(name.removeprefix("puzzles-"))
+    if name not in DATASETS:
+        raise unknown_name("data set", name, DATASETS)
+    return DATASETS[name].build(root, download)

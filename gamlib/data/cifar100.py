@@ -10,22 +10,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from gamlib._checks import unknown_name
 from gamlib._paths import data_root
-from gamlib.attention._checks import unknown_name
+from gamlib.data import cifar100_sources
+from gamlib.data.cifar100_sources import CONTENT_SHA256, FOLDER, MD5, URL, content_sha256
 from gamlib.data.dataset import DataError, Dataset
 
-FOLDER = "cifar-100-python"
-URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
-MD5 = {
-    "train": "16019d7e3df5f24257cddd939b257f8d",
-    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
-    "meta": "7973b15100ade9c7d40fb424638fde48",
-}
-# Of the uint8 pixels (N, 3, 32, 32) and then the int64 labels (N,) in those files; a test recomputes them.
-CONTENT_SHA256 = {
-    "train": "3f04bb596c34a28a39a030be86f7777c004db9cb45165568a504cca261f6765c",
-    "test": "9f0797cda23af3231dce0cca7e8d619c0607f6bb8ca05e9b95ff23e4d044c600",
-}
 # Of the 50,000 training images, channel by channel; a test recomputes them.
 MEAN = (0.5071, 0.4865, 0.4409)
 STD = (0.2673, 0.2564, 0.2762)
@@ -64,8 +54,6 @@ def load(
     folder = data_root(root) / FOLDER
     official, copy = folder / split, folder / f"{split}.safetensors"
     if download and not (official.is_file() or copy.is_file()):
-        from gamlib.data import cifar100_sources
-
         try:
             cifar100_sources.download(folder.parent)
         except DataError as error:
@@ -80,7 +68,7 @@ def load(
 def dataset(root: str | Path | None = None, download: bool = False) -> Dataset:
     """Both splits, for training with shifts and flips. Raises DataError as `load` does."""
     train, test = load("train", root, download), load("test", root, download)
-    return Dataset("cifar100", *train, *test, 100, MEAN, STD, augment=True, md5=MD5)
+    return Dataset("cifar100", *train, *test, 100, MEAN, STD, augment=True, md5=MD5, classes=CLASSES)
 
 
 def ways_to_get_it(folder: Path) -> str:
@@ -92,13 +80,6 @@ def ways_to_get_it(folder: Path) -> str:
         "  3. set GAMLIB_CIFAR100_URL to the address of a mirror of that file (several, with spaces between them);\n"
         "  4. where you have it already, set GAMLIB_DATA to the folder that holds cifar-100-python."
     )
-
-
-def content_sha256(images: Tensor, labels: Tensor) -> str:
-    """Of the pixels, then the labels."""
-    sha = hashlib.sha256(images.contiguous().numpy())
-    sha.update(labels.numpy())
-    return sha.hexdigest()
 
 
 def _read_official(path: Path) -> tuple[Tensor, Tensor]:

@@ -18,10 +18,22 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
-from gamlib.data.cifar100 import CONTENT_SHA256, FOLDER, MD5, URL, content_sha256
+from gamlib._files import write
 from gamlib.data.dataset import DataError
 from gamlib.data.download import DownloadError, fetch
 
+FOLDER = "cifar-100-python"
+URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+MD5 = {
+    "train": "16019d7e3df5f24257cddd939b257f8d",
+    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+    "meta": "7973b15100ade9c7d40fb424638fde48",
+}
+# Of the uint8 pixels (N, 3, 32, 32) and then the int64 labels (N,) in those files; a test recomputes them.
+CONTENT_SHA256 = {
+    "train": "3f04bb596c34a28a39a030be86f7777c004db9cb45165568a504cca261f6765c",
+    "test": "9f0797cda23af3231dce0cca7e8d619c0607f6bb8ca05e9b95ff23e4d044c600",
+}
 ARCHIVE_MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
 # A copy as two parquet files, with columns img (PNG) and fine_label. Reading them takes the package pyarrow.
 HUB = "https://huggingface.co/datasets/uoft-cs/cifar100/resolve/main/cifar100"
@@ -64,9 +76,10 @@ def from_archive(url: str, root: Path) -> None:
     if md5 != ARCHIVE_MD5:
         partial.unlink()
         raise DownloadError(f"serves another file (md5 {md5}, expected {ARCHIVE_MD5})")
+    (root / FOLDER).mkdir(exist_ok=True)
     with tarfile.open(partial) as archive:
         for name in MD5:
-            put(archive.extractfile(f"{FOLDER}/{name}").read(), root / FOLDER / name)
+            write(archive.extractfile(f"{FOLDER}/{name}").read(), root / FOLDER / name)
 
 
 def from_parquet(root: Path) -> None:
@@ -83,7 +96,8 @@ def from_parquet(root: Path) -> None:
         if content_sha256(images, labels) != expected:
             partial.unlink()
             raise DownloadError(f"{split}: other images or labels than the official ones, or in another order")
-        put(save({"images": images, "labels": labels}), root / FOLDER / f"{split}.safetensors")
+        (root / FOLDER).mkdir(exist_ok=True)
+        write(save({"images": images, "labels": labels}), root / FOLDER / f"{split}.safetensors")
 
 
 def read_parquet(path: Path) -> tuple[Tensor, Tensor]:
@@ -102,9 +116,8 @@ def partial_path(url: str, root: Path) -> Path:
     return root / f"{FOLDER}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.partial"
 
 
-def put(content: bytes, path: Path) -> None:
-    """Write a file under another name first: whoever looks sees it whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+def content_sha256(images: Tensor, labels: Tensor) -> str:
+    """Of the pixels, then the labels."""
+    sha = hashlib.sha256(images.contiguous().numpy())
+    sha.update(labels.numpy())
+    return sha.hexdigest()

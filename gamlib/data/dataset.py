@@ -1,9 +1,9 @@
-"""What every data set hands to the trainer."""
+"""What a trainer needs of a data set, and data sets that are held in memory."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +13,66 @@ from gamlib.data import augment
 
 class DataError(Exception):
     """Data that is missing or damaged; the message says where it was looked for and what to do."""
+
+
+class Data(Protocol):
+    """What a trainer needs of a data set; any object that has it can be given to `fit`, `evaluate` and `compare`."""
+
+    @property
+    def name(self) -> str:
+        """Name for results and folders."""
+
+    @property
+    def num_classes(self) -> int:
+        """K; labels are 0 to K - 1."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, a label's at its place; () where they have none."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(3, H, W) of what the network sees."""
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """Of a channel in [0, 1]: what is subtracted."""
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """Of a channel in [0, 1]: what is divided by."""
+
+    @property
+    def augment(self) -> bool:
+        """Whether training images are changed at random."""
+
+    @property
+    def md5(self) -> dict[str, str]:
+        """What identifies the content, for the record: of each file or split."""
+
+    @property
+    def train_count(self) -> int:
+        """Number of training images."""
+
+    @property
+    def test_count(self) -> int:
+        """Number of test images."""
+
+    @property
+    def test_batch(self) -> int:
+        """Images that a process tests at once."""
+
+    def to(self, device: torch.device) -> "Data":
+        """The same, handing out its batches on `device`."""
+
+    def train_batches(self, batches: Sequence[Tensor], seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each batch of ids: images uint8 (n, 3, H, W), changed as seed, epoch and id say, and labels int64 (n,).
+
+        What is drawn for an image must not depend on the order of work, or a resumed run would differ.
+        """
+
+    def test_batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each batch of ids: images and labels as they are."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +89,7 @@ class Dataset:
     std: tuple[float, float, float]  # of a channel in [0, 1], divided by
     augment: bool  # whether training shifts (padding 4) and flips the images
     md5: dict[str, str]  # of each file read, or of each split generated
+    classes: tuple[str, ...] = ()  # names, a label's at its place
     test_batch: ClassVar[int] = 500  # images a process tests at once
 
     def __post_init__(self) -> None:
@@ -45,6 +106,8 @@ class Dataset:
             if labels.min() < 0 or labels.max() >= self.num_classes:
                 last = self.num_classes - 1
                 raise ValueError(f"{split}_labels must lie in 0 to {last}, got {labels.min()} to {labels.max()}")
+        if len(self.classes) not in (0, self.num_classes):
+            raise ValueError(f"classes must name all {self.num_classes} classes, got {len(self.classes)} names")
 
     @property
     def train_count(self) -> int:

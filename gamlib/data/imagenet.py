@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from gamlib._checks import unknown_name
 from gamlib._paths import data_root
-from gamlib.attention._checks import unknown_name
 from gamlib.data.augment import random_bits
 from gamlib.data.dataset import DataError
 from gamlib.data.images import SUFFIXES, BadImage, read_rgb, shown

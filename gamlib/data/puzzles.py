@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from gamlib.attention._checks import check_seed, unknown_name
+from gamlib._checks import check_seed, unknown_name
 from gamlib.data.dataset import Dataset
 
 SIZE = 32  # pixels, both ways
@@ -134,7 +134,9 @@ def dataset(task: str, seed: int = 0) -> Dataset:
         split: hashlib.md5(images.numpy().tobytes() + labels.numpy().tobytes(), usedforsecurity=False).hexdigest()
         for split, (images, labels) in {"train": train, "test": test}.items()
     }
-    return Dataset(f"puzzles-{task}", *train, *test, 10, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), augment=False, md5=md5)
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    digits = tuple("0123456789")
+    return Dataset(f"puzzles-{task}", *train, *test, 10, mean, std, augment=False, md5=md5, classes=digits)
 
 
 def _paint(images: np.ndarray, shapes: np.ndarray, x: np.ndarray, y: np.ndarray, colours: np.ndarray) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from gamlib._files import whole
 from gamlib.data.dataset import DataError
 from gamlib.data.imagenet import RESIZED
 from gamlib.data.images import SUFFIXES, BadImage, open_image, shown
@@ -49,18 +50,17 @@ def resize_tree(source: Path, target: Path) -> tuple[int, list[str]]:
 
 
 def _resize(source: Path, target: Path, path: Path) -> str | None:
-    """Write one image, under another name first; returns what is wrong with it, if something is."""
-    partial = target / path.with_name(path.name + ".partial")
+    """Write one image; returns what is wrong with it, if something is."""
     try:
         image = open_image(source / path)
     except BadImage as error:
         return f"{shown(source / path)}: {error}"
     short = min(image.size)
-    if short <= RESIZED:
-        shutil.copyfile(source / path, partial)
-    else:
-        size = tuple(round(side * RESIZED / short) for side in image.size)
-        image = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
-        image.save(partial, format=Image.registered_extensions()[path.suffix.lower()], quality=QUALITY)
-    partial.replace(target / path)
+    with whole(target / path, sync=False) as partial:  # a million of them; what a crash cuts, the next call mends
+        if short <= RESIZED:
+            shutil.copyfile(source / path, partial)
+        else:
+            size = tuple(round(side * RESIZED / short) for side in image.size)
+            image = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+            image.save(partial, format=Image.registered_extensions()[path.suffix.lower()], quality=QUALITY)
     return None

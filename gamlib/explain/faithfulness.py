@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gamlib.attention._checks import check_integer, check_seed
+from gamlib._checks import check_integer, check_seed
 from gamlib.explain.gradcam import check_eval, check_labels
 
 
@@ -133,13 +133,15 @@ def rank_correlation(a: Float[Tensor, "n h w"], b: Float[Tensor, "n h w"]) -> Fl
     Raises:
         ValueError: for maps of different shapes.
     """
+    from scipy import stats  # a second of import, and of no use elsewhere here
+
     if a.shape != b.shape or len(a) == 0:
         raise ValueError(f"the maps must have one shape, N 1 or more, got {tuple(a.shape)} and {tuple(b.shape)}")
     if a.isnan().any() or b.isnan().any():
         raise ValueError("maps hold NaN, which has no place in an order")
     centred = []
     for maps in (a, b):
-        ranks = torch.stack([_ranks(row) for row in maps.flatten(1)])
+        ranks = torch.from_numpy(stats.rankdata(maps.detach().flatten(1).cpu().numpy(), axis=1)).to(maps.device)
         centred.append(ranks - ranks.mean(1, keepdim=True))
     first, second = centred
     return (first * second).sum(1) / (first.norm(dim=1) * second.norm(dim=1))
@@ -174,13 +176,6 @@ def _follow(
             check_labels(labels, logits)
             curve.append(logits.softmax(1).gather(1, labels[:, None]))
     return torch.cat(curve, 1)
-
-
-def _ranks(row: Tensor) -> Tensor:
-    """Ranks from 0; equal ones share the mean of theirs."""
-    _, group, counts = row.unique(return_inverse=True, return_counts=True)
-    last = counts.cumsum(0) - 1
-    return (last - (counts - 1) / 2).double()[group]
 
 
 def _random_order(maps: Tensor, seed: int) -> Tensor:

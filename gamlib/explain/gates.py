@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from gamlib._checks import unknown_name
 from gamlib.attention import TripletAttention
-from gamlib.attention._checks import unknown_name
 
 # TAM computes two of its gates on rotated maps. Both rotations swap two dimensions, so each is its own inverse.
 ROTATED = {"cw_gate": (1, 2), "ch_gate": (1, 3)}

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gamlib.attention._checks import unknown_name
+from gamlib._checks import unknown_name
 from gamlib.explain.gates import hooked
 
 

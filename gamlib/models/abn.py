@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gamlib.models._init import init_backbone
+from gamlib.attention._checks import init_convs
 from gamlib.models.resnet import last_norm, make_stage, stages
 
 
@@ -60,7 +60,7 @@ class ABN(nn.Module):
         self.attention_head = nn.Conv2d(num_classes, num_classes, kernel_size=1, bias=False)
         self.attention_gate = AttentionMapGate(num_classes)
         for part in (self.branch, self.attention_head, self.attention_gate):
-            init_backbone(part)
+            init_convs(part)
 
     def forward(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n k"] | tuple[Tensor, Tensor]:
         net = self.backbone

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gamlib._checks import unknown_name
 from gamlib.attention import attention_name, create_attention, full_options, list_attention
-from gamlib.attention._checks import unknown_name
 from gamlib.models import mobilenetv2, resnet
 
 # A mechanism: its name, or anything that makes a module from a number of channels.

@@ -6,7 +6,7 @@ He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", CVPR 2016.
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, conv1x1, resnet18, resnet50
 
-from gamlib.models._init import init_backbone
+from gamlib.attention._checks import init_convs
 
 __all__ = [
     "SmallResNet",
@@ -32,7 +32,7 @@ def set_width(model: ResNet, width: int) -> None:
         setattr(model, f"layer{i + 1}", wider)
         in_channels = width * 2**i * block.expansion
     model.fc = nn.Linear(in_channels, model.fc.out_features)
-    init_backbone(model)
+    init_convs(model)
 
 
 def set_stem(model: ResNet, stem: str) -> None:
@@ -47,7 +47,7 @@ def set_stem(model: ResNet, stem: str) -> None:
     model.maxpool = nn.Identity()
     if stem == "cifar":
         model.conv1 = nn.Conv2d(3, model.conv1.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
-        init_backbone(model.conv1)
+        init_convs(model.conv1)
     if stem == "wmp":
         block = model.layer1[0]
         block.stride = 2
@@ -58,7 +58,7 @@ def set_stem(model: ResNet, stem: str) -> None:
         block.downsample = nn.Sequential(
             conv1x1(model.conv1.out_channels, channels, stride=2), nn.BatchNorm2d(channels)
         )
-        init_backbone(block.downsample)
+        init_convs(block.downsample)
 
 
 def make_stage(block: type[nn.Module], in_channels: int, width: int, blocks: int, stride: int) -> nn.Sequential:
@@ -89,7 +89,7 @@ class SmallResNet(nn.Module):
             in_channels = width
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(in_channels, num_classes)
-        init_backbone(self)
+        init_convs(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn1(self.conv1(x)))

@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 from torch import nn
 from torchvision.models import get_model_weights, list_models
 
+from gamlib._checks import unknown_name
 from gamlib._paths import recorded
-from gamlib.attention._checks import unknown_name
-from gamlib.results import label_of
+from gamlib.attention import label_of
 
 
 def load_torchvision(backbone: nn.Module, name: str, weights: str) -> None:
@@ -34,6 +34,11 @@ def load_torchvision(backbone: nn.Module, name: str, weights: str) -> None:
 def list_zoo() -> list[str]:
     """Names of the trained networks that ship with gamlib: DATA-NETWORK-ATTENTION."""
     return sorted(path.stem for path in recorded("zoo").glob("*.safetensors"))
+
+
+def is_in_zoo(data: str) -> bool:
+    """Whether a trained network of that data set ships with gamlib."""
+    return any(name.startswith(f"{data}-") for name in list_zoo())
 
 
 def zoo_path(data: str, spec: dict[str, object]) -> Path:

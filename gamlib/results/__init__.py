@@ -3,7 +3,7 @@
 from gamlib.results.charts import draw_curves, draw_errors
 from gamlib.results.provenance import commit, versions
 from gamlib.results.recorded import list_recorded, load
-from gamlib.results.schema import SOLVED, Result, describe, digest, digest_of, label_of, read, save
+from gamlib.results.schema import SOLVED, Result, describe, digest, digest_of, read, save
 from gamlib.results.summary import Summary, groups, paired_difference, summarise
 from gamlib.results.tables import differences, markdown, puzzle_task, table
 
@@ -19,7 +19,6 @@ __all__ = [
     "draw_curves",
     "draw_errors",
     "groups",
-    "label_of",
     "list_recorded",
     "load",
     "markdown",

@@ -5,6 +5,7 @@ import platform
 import subprocess
 
 from gamlib._paths import PACKAGE, checkout_data
+from gamlib._version import __version__
 
 
 def versions() -> dict[str, str]:
@@ -12,13 +13,11 @@ def versions() -> dict[str, str]:
     import torch
     import torchvision
 
-    import gamlib
-
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
-        "gamlib": gamlib.__version__,
+        "gamlib": __version__,
     }
 
 

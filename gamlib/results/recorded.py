@@ -1,7 +1,7 @@
 """The recorded runs that ship with the course."""
 
+from gamlib._checks import unknown_name
 from gamlib._paths import recorded
-from gamlib.attention._checks import unknown_name
 from gamlib.results.schema import Result, read
 
 

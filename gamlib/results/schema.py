@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_origin, get_type_hints
 
-from gamlib.attention import full_options, list_attention, list_controls
+from gamlib._files import write
+from gamlib.attention import label_of
 
 SCHEMA = 1
 # Of each epoch: learning rate at its end; errors in %; seconds of training and testing.
@@ -67,23 +68,10 @@ class Result:
         return self.curves[-1]["test_top5_error"]
 
 
-def label_of(network: dict[str, object]) -> str:
-    """A name for a network's `spec`: its attention, its unusual options (but for the reduction), width and stem."""
-    name = str(network.get("attention", network["name"]))
-    usual = full_options(name, {}) if name in (*list_attention(), *list_controls()) else {}
-    options = {key: value for key, value in network.get("attention_options", {}).items() if key != "reduction"}
-    unusual = {key: value for key, value in options.items() if value != usual.get(key, value)}
-    unusual |= {"width": network["width"]} if "width" in network else {}
-    unusual |= {"stem": "wmp"} if network.get("stem") == "wmp" else {}
-    return "-".join([name, *(f"{key}{value}" for key, value in unusual.items())])
-
-
 def save(runs: Sequence[Result], path: Path) -> None:
     """Write runs as one JSON file, in one go: a reader sees the old file or the new one."""
     content = {"schema": SCHEMA, "runs": [dataclasses.asdict(run) for run in runs]}
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, default=describe) + "\n")
-    partial.replace(path)
+    write((json.dumps(content, indent=1, default=describe) + "\n").encode(), path)
 
 
 def describe(value: object) -> str:

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
-from gamlib.attention._checks import unknown_name
+from gamlib._checks import unknown_name
 from gamlib.data import puzzles
 from gamlib.results.schema import SOLVED, Result
 from gamlib.results.summary import conditions, groups, paired_difference

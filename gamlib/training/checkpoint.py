@@ -1,15 +1,15 @@
 """Saves and loads the state of a run, so that it can go on where it stopped, whatever stopped it."""
 
-import contextlib
 import hashlib
 import io
-import os
 import re
 import warnings
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from gamlib._files import write
 
 KEPT = 2
 
@@ -49,27 +49,6 @@ def save(state: dict[str, object], folder: Path) -> None:
         ) from error
     for old in paths(folder)[KEPT:]:
         old.unlink()
-
-
-def write(content: memoryview | bytes, path: Path) -> None:
-    """Write a file in one go: under another name, to the disk, then renamed. A failed attempt leaves nothing."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    # The new name must be on the disk, too. Windows and some network file systems can't do that for a folder.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def load(folder: Path, run: dict[str, str], put_aside: bool = True) -> dict[str, object] | None:

@@ -16,8 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 def start() -> None:
     """Join the other processes, where torchrun started this one; a second call does nothing."""
-    told = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    if dist.is_initialized() or not all(name in os.environ for name in told):
+    variables = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    if dist.is_initialized() or not all(name in os.environ for name in variables):
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -41,13 +41,13 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def is_first() -> bool:
-    """Whether this process is the one that writes and prints."""
+def is_main_process() -> bool:
+    """Whether this process is the one that writes and prints: rank 0."""
     return rank() == 0
 
 
-def share(batch: Tensor) -> Tensor:
-    """This process's part of a batch of ids."""
+def shard(batch: Tensor) -> Tensor:
+    """This process's shard of a batch of ids."""
     return batch[rank() :: world_size()]
 
 
@@ -56,28 +56,28 @@ def wrap(model: nn.Module) -> nn.Module:
     return DistributedDataParallel(model) if dist.is_initialized() else model
 
 
-def add_up(values: Tensor) -> Tensor:
-    """The sum of `values` over all processes."""
+def all_reduce_sum(values: Tensor) -> Tensor:
+    """The sum of `values` over all processes, in place."""
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
 
 
-def share_buffers(model: nn.Module) -> None:
+def broadcast_buffers(model: nn.Module) -> None:
     """Give every process the first one's BatchNorm statistics."""
     if dist.is_initialized():
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
 
 
-def wait_for_all() -> None:
+def barrier() -> None:
     """Return when all processes have come here."""
     if dist.is_initialized():
         dist.barrier()
 
 
 @contextmanager
-def first_on_this_machine() -> Iterator[None]:
+def local_main_process_first() -> Iterator[None]:
     """The machine's first process does the block alone; the others do it when it has finished."""
     others = dist.is_initialized() and os.environ.get("LOCAL_RANK", "0") != "0"
     if others:
@@ -86,4 +86,4 @@ def first_on_this_machine() -> Iterator[None]:
         yield
     finally:
         if not others:
-            wait_for_all()
+            barrier()

@@ -2,12 +2,14 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import save
 from torch import nn
 
 from gamlib import results
+from gamlib._files import write
 from gamlib.results import Result
 from gamlib.training import checkpoint, distributed
 
@@ -31,7 +33,7 @@ class RunFolder:
         if not save_every >= 0:
             raise ValueError(f"save_every must be 0 seconds or more, got {save_every}")
         self.path = None if path is None else Path(path)
-        self.writes = self.path is not None and distributed.is_first()
+        self.writes = self.path is not None and distributed.is_main_process()
         self.save_every, self.last_saved = save_every, time.monotonic()
         self.tensorboard, self._writer = tensorboard, None
         self._lock = None
@@ -73,7 +75,7 @@ class RunFolder:
         if self.writes:
             for path in [*checkpoint.paths(self.path), *(self.path / name for name in (RESULT, WEIGHTS, LOG, CURVES))]:
                 path.unlink(missing_ok=True)
-        distributed.wait_for_all()
+        distributed.barrier()
 
     def load(self, run: dict[str, str]) -> dict[str, object] | None:
         """The state to go on from; None where there is none. Raises CheckpointError as `checkpoint.load` does."""
@@ -99,7 +101,7 @@ class RunFolder:
         """Write metrics.jsonl: a line an epoch, and whole each time, so that after a resume no epoch stands twice."""
         if self.writes:
             text = "".join(json.dumps(entry) + "\n" for entry in curves)
-            checkpoint.write(text.encode(), self.path / LOG)
+            write(text.encode(), self.path / LOG)
             if self.tensorboard:
                 self._log_to_tensorboard(curves[-1])
 
@@ -114,12 +116,16 @@ class RunFolder:
                 self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
 
-    def finish(self, model: nn.Module, result: Result) -> None:
+    def finish(self, model: nn.Module, result: Result, classes: Sequence[str]) -> None:
         """Write the weights, then the result: where it stands, the run is complete. Then a chart of the curves."""
         if self.writes:
             # Contiguous copies: safetensors refuses tensors that share memory, as tied weights do.
             weights = {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
-            about = {"network": json.dumps(result.network, default=results.describe), "data": result.data}
-            checkpoint.write(save(weights, metadata=about), self.path / WEIGHTS)
+            about = {
+                "network": json.dumps(result.network, default=results.describe),
+                "data": result.data,
+                "classes": json.dumps(list(classes)),
+            }
+            write(save(weights, metadata=about), self.path / WEIGHTS)
             results.save([result], self.path / RESULT)
             results.draw_curves([result]).savefig(self.path / CURVES, dpi=150)

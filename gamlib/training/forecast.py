@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from gamlib.data import Dataset
-from gamlib.data.imagenet import ImageFolders
+from gamlib.data import Data
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.recipes import Recipe
-from gamlib.training.run import Run
 from gamlib.training.speed import Speed
+from gamlib.training.trainer import Trainer
 
 # Steps to warm up, steps to time.
 PROBED = {"cpu": (1, 3), "cuda": (5, 20)}
@@ -32,13 +31,13 @@ class Forecast:
         return f"{1000 * self.step_seconds:,.0f} ms a step, about {duration(self.seconds)} in all{memory}"
 
 
-def forecast(model: nn.Module, data: Dataset | ImageFolders, recipe: Recipe, speed: Speed) -> Forecast:
+def forecast(model: nn.Module, data: Data, recipe: Recipe, speed: Speed) -> Forecast:
     """Train a copy of `model` for a few steps, and scale up. The model is left as it is.
 
     Args:
         model, data, recipe, speed: as for `fit`.
     """
-    run = Run(copy.deepcopy(model), data, recipe, 0, speed)
+    run = Trainer(copy.deepcopy(model), data, recipe, 0, speed)
     warm_up, timed = PROBED[run.device.type]
     if run.steps_per_epoch < warm_up + timed:
         warm_up, timed = 0, 1

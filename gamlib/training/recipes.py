@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from gamlib import results
-from gamlib.attention._checks import check_integer, unknown_name
+from gamlib._checks import check_integer, unknown_name
 
 SCHEDULES = ("one-cycle", "step")
 
@@ -59,6 +59,15 @@ class Recipe:
         if step <= top:
             return first + (self.lr - first) * step / top
         return self.lr + (last - self.lr) * (step - top) / (steps - 1 - top)
+
+    @property
+    def label(self) -> str:
+        """Name for folders: the recipe's, and each field in which it differs from the one of that name."""
+        named = RECIPES.get(self.name, self)
+        own, usual = dataclasses.asdict(self), dataclasses.asdict(named)
+        changed = {key: value for key, value in own.items() if value != usual[key]}
+        values = {k: "-".join(map(str, v)) if isinstance(v, tuple) else v for k, v in changed.items()}
+        return "-".join([self.name, *(f"{key}{value}" for key, value in values.items())])
 
     def as_dict(self) -> dict[str, object]:
         """All fields, as JSON has them."""

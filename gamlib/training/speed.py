@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from gamlib._checks import unknown_name
 from gamlib._device import has_bf16
-from gamlib.attention._checks import unknown_name
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 

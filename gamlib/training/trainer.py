@@ -1,116 +1,289 @@
-"""Trains a network by a recipe: the loop over a run's steps, and what is written on the way."""
+"""A training run in plain PyTorch: one step, one epoch, and the state that goes on from one to the next."""
 
-import signal
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from gamlib.attention._checks import check_seed
-from gamlib.data import Dataset
-from gamlib.data.imagenet import ImageFolders
+from gamlib import results
+from gamlib._device import device_name
+from gamlib.cost import count_parameters
+from gamlib.data import Data
 from gamlib.results import Result
 from gamlib.training import distributed
-from gamlib.training.folder import RunFolder
-from gamlib.training.interrupt import Interrupt, Stopped
+from gamlib.training.evaluator import Evaluator
+from gamlib.training.guards import Diverged, SpikeGuard
+from gamlib.training.interrupt import Interrupt
+from gamlib.training.metrics import COUNTED, count, cross_entropy, means
 from gamlib.training.recipes import Recipe
-from gamlib.training.run import Run
 from gamlib.training.speed import Speed
 
-
-def fit(
-    model: nn.Module,
-    data: Dataset | ImageFolders,
-    recipe: Recipe,
-    seed: int = 0,
-    out: str | Path | None = None,
-    resume: str = "auto",
-    speed: Speed | None = None,
-    save_every: float = 300.0,
-    tensorboard: bool = False,
-) -> Result:
-    """Train `model` on `data` by `recipe`, testing after each epoch. The model is changed in place, left in eval.
-
-    Whatever is drawn at random is a function of seed, epoch, image and step, so a run that goes on from a checkpoint,
-    in the middle of an epoch too, does just what it would have done. Ctrl-C, a notebook's stop button and SIGTERM let
-    the step finish, write a checkpoint, and stop; the same call goes on.
-
-    Under torchrun, each process calls this; together they train one model with the recipe's batch size.
-
-    Args:
-        model: (N, 3, H, W) -> logits (N, K), or in training a pair of them (ABN).
-        data: from `gamlib.data.load`, `gamlib.data.puzzles.dataset` ...
-        recipe: from `gamlib.training.recipes`.
-        seed: decides the order and the augmentation of the images, and dropout. The weights are the model's own: call
-            torch.manual_seed before you build it.
-        out: folder for checkpoints, metrics.jsonl, curves.png, result.json and weights.safetensors; None writes
-            nothing.
-        resume: "auto" goes on from the newest checkpoint in `out`, and returns the result at once where the run is
-            finished; "no" starts again, and removes what an earlier run left there.
-        speed: precision, layout, fused update, compilation; None is `Speed()`.
-        save_every: seconds from one checkpoint to the next within an epoch. One is written after each epoch, too.
-        tensorboard: whether to write the curves for TensorBoard, too; it must be installed.
-
-    Raises:
-        ValueError: for a bad seed, an unknown `resume`, a batch size that leaves a process with a last batch of one
-            image (BatchNorm can't train on it), or a model whose output has not one column for each class.
-        CheckpointError: where `out` holds a checkpoint of another run, or none that is whole, or can't be written.
-        DataError: for a broken photograph.
-        Diverged: where loss, gradients or outputs are not finite; the weights are as before that step.
-        Stopped: when asked to stop (a KeyboardInterrupt).
-    """
-    if resume not in ("auto", "no"):
-        raise ValueError(f"resume must be 'auto' or 'no', got {resume!r}")
-    check_seed(seed)
-    distributed.start()
-    run = Run(model, data, recipe, seed, speed or Speed())
-    with RunFolder(out, save_every, tensorboard) as folder:
-        if resume == "no":
-            folder.clear()
-        state = folder.load(run.identity())
-        distributed.wait_for_all()
-        if state is None:
-            folder.save(run.state())
-        else:
-            run.load_state(state)
-        if run.epoch == recipe.epochs and (finished := folder.finished()):
-            model.eval()
-            return finished  # as it was written: with that day's commit and versions
-        with Interrupt() as interrupt, run.progress_bar() as bar:
-            while run.epoch < recipe.epochs:
-                follow(run, folder, interrupt, bar)
-        model.eval()
-        result = run.result()
-        folder.finish(model, result)
-        distributed.wait_for_all()
-        return result
+LOOK_EVERY = {"cpu": 1, "cuda": 10}  # steps; a look lets the host wait for the GPU
 
 
-def follow(run: Run, folder: RunFolder, interrupt: Interrupt, bar: tqdm) -> None:
-    """What is left of an epoch: its steps, its test, its entry in the log, and the checkpoints on the way."""
-    for _ in run.train_epoch(interrupt):
-        bar.update()
-        if run.must_stop:
-            stop(run, folder, interrupt)
-        if folder.is_due():
-            run.look()  # nothing is saved that is not known to be good
-            folder.save(run.state())
-    for _ in run.test(interrupt):
-        if run.must_stop:
-            stop(run, folder, interrupt)
-    run.end_epoch()
-    bar.set_postfix_str(f"test error {run.curves[-1]['test_top1_error']:.1f}%")
-    folder.log(run.curves)
-    folder.save(run.state())
+class Trainer:
+    """A run's state (model, optimizer, position, curves) and how it moves on, step by step."""
+
+    def __init__(self, model: nn.Module, data: Data, recipe: Recipe, seed: int, speed: Speed) -> None:
+        self.evaluator = Evaluator(model, data, speed)
+        self.model, self.data, self.device = self.evaluator.model, self.evaluator.data, self.evaluator.device
+        self.precision, self.speed = self.evaluator.precision, speed
+        self.recipe, self.seed = recipe, seed
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ValueError(f"{type(model).__name__} has no parameters to train")
+        check_batches(data.train_count, recipe.batch_size)
+        self.steps_per_epoch = -(-data.train_count // recipe.batch_size)
+        self.steps = recipe.epochs * self.steps_per_epoch
+        self.optimizer = torch.optim.SGD(
+            self.parameters,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.nesterov,
+            fused=speed.fused,
+        )
+        for p in self.parameters:
+            # PyTorch starts from zeros, too. But where the very first fused update is left out, as fp16's often is, it
+            # would take uninitialised memory for the momentum of the second.
+            self.optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.wrapped = distributed.wrap(model)
+        self.trained = torch.compile(self.wrapped) if speed.compile else self.wrapped
+        self.commit, self.device_name = results.commit(), device_name(self.device)
+        if distributed.world_size() > 1:
+            self.device_name = f"{distributed.world_size()} x {self.device_name}"
+        self.epoch, self.batch = 0, 0  # the position: epochs finished, and batches of the next one
+        self.sums = torch.zeros(COUNTED, dtype=torch.float64, device=self.device)  # over those batches
+        self.seconds = self.waited = 0.0  # of this epoch so far; of them, waiting for images
+        self.curves: list[dict[str, int | float]] = []
+        # What the host learns at its next look: whether loss or gradient was not finite (and both, and after how many
+        # good steps), and whether a process was asked to stop.
+        self.bad = torch.zeros((), dtype=torch.bool, device=self.device)
+        self.first_bad = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.good_steps = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.asked = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.must_stop = False  # whether one of the processes was asked to
+        self.first_step = 0  # of this sitting
+        self.looked = (0.0, 0.0)  # images and loss at the last look
+        self.spikes = SpikeGuard()
+
+    @property
+    def step(self) -> int:
+        """Number of updates so far."""
+        return self.epoch * self.steps_per_epoch + self.batch
+
+    def train_epoch(self, interrupt: Interrupt) -> Iterator[None]:
+        """The epoch's remaining steps, one at a time."""
+        self.wrapped.train()
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.data.train_count)
+        batches = torch.from_numpy(order).split(min(self.recipe.batch_size, len(order)))[self.batch :]
+        shards = [distributed.shard(batch) for batch in batches]
+        start = time.perf_counter()
+        for images, labels in self.data.train_batches(shards, self.seed, self.epoch):
+            self.waited += time.perf_counter() - start
+            self.take_step(images, labels, interrupt)
+            self.batch += 1
+            if self.step % LOOK_EVERY[self.device.type] == 0 or self.batch == self.steps_per_epoch:
+                self.look()
+                self.must_stop = bool(self.asked)  # here alone: all processes come to this line after the same step
+            self.seconds += time.perf_counter() - start
+            yield
+            start = time.perf_counter()
+
+    def take_step(self, images: Tensor, labels: Tensor, interrupt: Interrupt) -> None:
+        """One batch: forward, loss, backward, update. Nothing here waits for a GPU to finish.
+
+        Args:
+            images, labels: this process's shard of the batch.
+            interrupt: tells whether this process was asked to stop.
+        """
+        lr = self.recipe.learning_rate(self.step, self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        # What the network itself draws, such as dropout, depends on the step, not on what was drawn before it.
+        torch.manual_seed(((self.seed << 40) + (self.step << 12) + distributed.rank()) % 2**63)
+        output = self.evaluator.predict(images, self.trained)
+        loss = cross_entropy(output, labels)
+        sums = count(output, labels, loss)
+        # Gradients are averaged over the processes, but shares of a batch may differ: by an image, or by broken ones.
+        batch_size = distributed.all_reduce_sum(torch.full_like(loss.detach(), len(labels)))
+        part = loss * (len(labels) * distributed.world_size() / batch_size)
+        # After a bad step the gradients stay bad, so that fp16's scaler leaves out what follows, too, until the host
+        # looks. (torch.where(bad, nan, part) would not do: its gradient is zero, and momentum would move the weights.)
+        part = part * torch.where(self.bad, torch.nan, 1.0)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(part).backward()
+        self.update(loss.detach(), sums, interrupt.number is not None)
+
+    def update(self, loss: Tensor, sums: Tensor, asked: bool) -> None:
+        """Move the weights, unless loss or gradient are not finite in one of the processes."""
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        finite = loss.isfinite()
+        if self.precision != "fp16":  # there the scaler leaves out an update with infinite gradients, and goes on
+            finite = finite & norm.isfinite()
+        self.first_bad = torch.where(self.bad, self.first_bad, torch.stack([loss.double(), norm.double()]))
+        flags = torch.stack([self.bad | ~finite, torch.full_like(finite, asked)])
+        reduced = distributed.all_reduce_sum(torch.cat([flags.double(), sums]))
+        self.bad = reduced[0] > 0
+        self.good_steps = self.good_steps + ~self.bad
+        self.asked = self.asked + reduced[1]
+        self.sums = self.sums + reduced[2:]
+        if self.speed.fused and self.precision != "fp16":
+            self.optimizer.found_inf = self.bad.float()  # the fused kernel reads it and leaves everything as it is
+        elif not self.speed.fused and self.bad:
+            self.look()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def look(self) -> None:
+        """Read what the steps since the last look left on the device. Raises Diverged where one of them was bad."""
+        if self.bad:
+            step = self.first_step + int(self.good_steps)
+            lr = self.recipe.learning_rate(step, self.steps_per_epoch)
+            loss, norm = self.first_bad.tolist()
+            raise Diverged(
+                f"step {step + 1:,} of {self.steps:,} (epoch {step // self.steps_per_epoch + 1}): loss {loss:.4g}, "
+                f"gradient norm {norm:.4g}, at learning rate {lr:.4g}. The weights were not updated by it. "
+                "Try a lower --lr, a longer --warm-up, or --precision fp32"
+            )
+        if self.precision == "fp16" and self.scaler.get_scale() < 1:
+            raise Diverged(
+                f"step {self.step:,} of {self.steps:,}: fp16's gradients are infinite at any loss scale. "
+                "Try --precision fp32, or a lower --lr"
+            )
+        images, loss = self.sums[:2].tolist()
+        if images > self.looked[0]:
+            mean = (loss - self.looked[1]) / (images - self.looked[0])
+            self.spikes.look(mean, self.step, self.optimizer.param_groups[0]["lr"])
+        self.looked = (images, loss)
+
+    def end_epoch(self) -> None:
+        """Add the epoch to `curves`, once it is tested, and move on to the next one."""
+        entry = {"epoch": self.epoch + 1, "lr": self.recipe.learning_rate(self.step - 1, self.steps_per_epoch)}
+        entry |= means(self.sums, "train") | means(self.evaluator.sums, "test")
+        # Broken photographs, where the data was told to leave them out.
+        entry["skipped"] = self.data.train_count + self.data.test_count - int(self.sums[0] + self.evaluator.sums[0])
+        entry |= {"seconds": self.seconds + self.evaluator.seconds, "waited": self.waited}
+        self.curves.append(entry)
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.sums, self.looked = torch.zeros_like(self.sums), (0.0, 0.0)
+        self.seconds = self.waited = 0.0
+
+    def progress_bar(self) -> tqdm:
+        """A bar over all steps of the run, on standard output (in a notebook, standard error is red)."""
+        network = self.network()
+        return tqdm(
+            total=self.steps,
+            initial=self.step,
+            desc=" + ".join(str(network[key]) for key in ("name", "attention") if key in network),
+            unit="step",
+            file=sys.stdout,
+            ncols=100,
+            mininterval=0.5,
+            disable=not distributed.is_main_process(),
+        )
+
+    def network(self) -> dict[str, object]:
+        """What the network is: create_model's arguments, or a reader's own class by name."""
+        return getattr(self.model, "spec", {"name": type(self.model).__name__})
+
+    def identity(self) -> dict[str, str]:
+        """What must agree for a checkpoint to be of this run."""
+        shapes = {key: list(value.shape) for key, value in self.model.state_dict().items()}
+        trained = [name for name, p in self.model.named_parameters() if p.requires_grad]
+        data = self.data
+        return {
+            "network": results.digest([self.network(), repr(self.model), shapes, trained]),
+            "data": results.digest([data.name, data.md5, data.num_classes, data.mean, data.std, data.augment]),
+            "recipe": self.recipe.digest(),
+            "seed": str(self.seed),
+            "precision": self.precision,
+        }
+
+    def state(self) -> dict[str, object]:
+        """All that a checkpoint needs. Learning rate, order and random numbers are functions of seed and position."""
+        return {
+            "run": self.identity(),
+            "network": json.loads(json.dumps(self.network(), default=results.describe)),
+            "data": self.data.name,
+            "classes": list(self.data.classes),
+            "recipe": self.recipe.as_dict(),
+            "step": self.step,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "model": self.model.state_dict(),
+            "momentum": [self.optimizer.state[p]["momentum_buffer"] for p in self.parameters],
+            "scaler": self.scaler.state_dict(),
+            "sums": self.sums,
+            "seconds": self.seconds,
+            "waited": self.waited,
+            "commit": self.commit,
+            "device": self.device_name,
+            "curves": self.curves,
+        }
+
+    def load_state(self, state: dict) -> None:
+        """Take over a checkpoint's state."""
+        self.model.load_state_dict(state["model"])
+        for p, saved in zip(self.parameters, state["momentum"], strict=True):
+            self.optimizer.state[p]["momentum_buffer"].copy_(saved)
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.batch, self.curves = state["epoch"], state["batch"], state["curves"]
+        self.sums = state["sums"].to(self.device)
+        self.looked = tuple(self.sums[:2].tolist())
+        self.seconds, self.waited = state["seconds"], state["waited"]
+        self.first_step = self.step
+        self.commit = joined(state["commit"], self.commit)
+        self.device_name = joined(state["device"], self.device_name)
+
+    def result(self) -> Result:
+        """The finished run, with everything needed to repeat it."""
+        network = self.network()
+        return Result(
+            network=network,
+            reduction=network.get("attention_options", {}).get("reduction"),
+            parameters=count_parameters(self.model),
+            data=self.data.name,
+            data_md5=self.data.md5,
+            recipe=self.recipe.as_dict(),
+            seed=self.seed,
+            precision=self.precision,
+            device=self.device_name,
+            versions=results.versions(),
+            commit=self.commit,
+            command=command(),
+            curves=self.curves,
+            seconds=sum(entry["seconds"] for entry in self.curves),
+            switches=self.speed.switches(),
+        )
 
 
-def stop(run: Run, folder: RunFolder, interrupt: Interrupt) -> None:
-    """Save and raise Stopped."""
-    folder.save(run.state())
-    distributed.wait_for_all()  # no process leaves before the first one has saved
-    at = f"Stopped after step {run.step:,} of {run.steps:,}"
-    kept = f"saved in {folder.path}; the same command, or the same cell, goes on from there"
-    raise Stopped(
-        f"{at}; {kept if folder.path else 'nothing is saved, since there is no output folder'}.",
-        interrupt.number or signal.SIGTERM,  # None where another process was asked
-    )
+def check_batches(images: int, batch_size: int) -> None:
+    """Raise ValueError where a process would get too few images of the epoch's last batch for BatchNorm."""
+    processes = distributed.world_size()
+    last = images % batch_size or min(batch_size, images)
+    if batch_size > 1 and last < 2 * processes:
+        among = f" for {processes} processes" if processes > 1 else ""
+        raise ValueError(
+            f"batch_size={batch_size} leaves a last batch of {last} of {images:,} images{among}, "
+            f"and BatchNorm can't train on fewer than two in each process; choose another batch_size"
+        )
+
+
+def joined(before: str | None, now: str | None) -> str | None:
+    """What several sittings were run on or from, one after the other; a change is never lost."""
+    return now if before == now else before if str(before).endswith(f", then {now}") else f"{before}, then {now}"
+
+
+def command() -> str:
+    """The command line of this process; `python -m gamlib` and `gamlib` are the same command."""
+    program = Path(sys.argv[0])
+    return shlex.join(["gamlib" if program.name == "__main__.py" else program.name, *sys.argv[1:]])

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from gamlib.attention._checks import unknown_name
-from gamlib.training import recipes
-from gamlib.training.recipes import Recipe
+from gamlib._checks import unknown_name
+from gamlib.training import Recipe, recipes
 
 
 @dataclass(frozen=True)

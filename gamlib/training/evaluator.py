@@ -7,15 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from gamlib._device import best_device
-from gamlib.data import Dataset
-from gamlib.data.imagenet import ImageFolders
+from gamlib.data import Data
 from gamlib.training import distributed
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.metrics import COUNTED, count, cross_entropy, means
 from gamlib.training.speed import Speed
 
 
-def evaluate(model: nn.Module, data: Dataset | ImageFolders, speed: Speed | None = None) -> dict[str, float]:
+def evaluate(model: nn.Module, data: Data, speed: Speed | None = None) -> dict[str, float]:
     """Test loss, top-1 error and top-5 error (both in %) over all test images, each counted once.
 
     Args:
@@ -28,16 +27,16 @@ def evaluate(model: nn.Module, data: Dataset | ImageFolders, speed: Speed | None
         Diverged: where its outputs are not finite.
     """
     distributed.start()
-    tester = Tester(model, data, speed or Speed())
-    for _ in tester.test(Interrupt()):
+    evaluator = Evaluator(model, data, speed or Speed())
+    for _ in evaluator.run(Interrupt()):
         pass
-    return means(tester.tested, "test")
+    return means(evaluator.sums, "test")
 
 
-class Tester:
+class Evaluator:
     """A network on its device, its data, and how the one sees the other."""
 
-    def __init__(self, model: nn.Module, data: Dataset | ImageFolders, speed: Speed) -> None:
+    def __init__(self, model: nn.Module, data: Data, speed: Speed) -> None:
         self.speed, self.device = speed, best_device()
         self.precision = speed.resolve(self.device)
         self.layout = torch.channels_last if speed.channels_last else torch.contiguous_format
@@ -46,8 +45,8 @@ class Tester:
         self.data = data.to(self.device)
         self.mean = torch.tensor(data.mean, dtype=self.dtype, device=self.device).view(1, 3, 1, 1) * 255
         self.std = torch.tensor(data.std, dtype=self.dtype, device=self.device).view(1, 3, 1, 1) * 255
-        self.tested = torch.zeros(COUNTED, dtype=torch.float64, device=self.device)  # sums of the last test
-        self.test_seconds = 0.0  # that it took
+        self.sums = torch.zeros(COUNTED, dtype=torch.float64, device=self.device)  # over the last test's images
+        self.seconds = 0.0  # that it took
         self.must_stop = False  # whether one of the processes was asked to
 
     def predict(self, images: Tensor, network: nn.Module) -> Tensor | tuple[Tensor, Tensor]:
@@ -66,20 +65,20 @@ class Tester:
         return output
 
     @torch.no_grad()
-    def test(self, interrupt: Interrupt) -> Iterator[None]:
+    def run(self, interrupt: Interrupt) -> Iterator[None]:
         """All test images, a batch at a time; each counts once, whatever the number of processes."""
-        distributed.share_buffers(self.model)
+        distributed.broadcast_buffers(self.model)
         self.model.eval()
         start = time.perf_counter()
-        sums = torch.zeros_like(self.tested)
+        sums = torch.zeros_like(self.sums)
         batches = torch.arange(self.data.test_count).split(self.data.test_batch * distributed.world_size())
-        shares = [distributed.share(batch) for batch in batches]
-        for images, labels in self.data.test_batches(shares):
+        shards = [distributed.shard(batch) for batch in batches]
+        for images, labels in self.data.test_batches(shards):
             if len(labels) > 0:
                 logits = self.predict(images, self.model)
                 sums += count(logits, labels, cross_entropy(logits, labels))
             asked = torch.full((), interrupt.number is not None, dtype=torch.float64, device=self.device)
-            self.must_stop = bool(distributed.add_up(asked))
+            self.must_stop = bool(distributed.all_reduce_sum(asked))
             yield
-        self.tested = distributed.add_up(sums)
-        self.test_seconds = time.perf_counter() - start
+        self.sums = distributed.all_reduce_sum(sums)
+        self.seconds = time.perf_counter() - start

@@ -3,18 +3,17 @@
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+from gamlib._paths import data_root
 
-from gamlib._device import best_device, device_name, has_bf16
-from gamlib.data import DataError, cifar100, data_root
+# What needs a package is imported in its function: this file must work where any of them is missing.
 
-NEEDED = ("torchvision", "numpy", "pillow", "matplotlib", "seaborn", "tqdm", "safetensors", "jaxtyping")
 FREE_GB = 2  # CIFAR-100 with its archive, and some runs
 
 
@@ -41,7 +40,10 @@ def examine(root: str | Path | None = None) -> list[Finding]:
     Args:
         root: the data root to look into (see `gamlib.data.data_root`).
     """
-    return [_python(), _torch(), _packages(), _device(), _threads(), _cifar100(root), _disk(root)]
+    packages = _packages()
+    if packages.advice:
+        return [_python(), packages, _disk(root)]  # the others need what is missing
+    return [_python(), packages, _device(), _threads(), _cifar100(root), _disk(root)]
 
 
 def report(root: str | Path | None = None) -> int:
@@ -77,8 +79,8 @@ def report_images(root: str | Path | None = None) -> int:
             kinds[problem.kind] += 1
             stops += problem.stops_training
             tqdm.write(f"{'FIX' if problem.stops_training else 'NOTE':<5}{images.shown(path)}: {problem.text}")
-    told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items())) or "all are whole and in RGB"
-    print(f"{len(paths):,} files in {folders.num_classes} classes of {folders.root}: {told}")
+    counted = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items())) or "all are whole and in RGB"
+    print(f"{len(paths):,} files in {folders.num_classes} classes of {folders.root}: {counted}")
     if stops:
         print("Remove or replace what is marked FIX, or train with --bad-images skip")
     return int(stops > 0)
@@ -91,23 +93,38 @@ def _python() -> Finding:
     )
 
 
-def _torch() -> Finding:
-    major, minor = (int(part) for part in torch.__version__.split(".")[:2])
-    fine = (major, minor) >= (2, 6)
-    return Finding("torch", torch.__version__, "" if fine else "pip install --upgrade torch torchvision (2.6 or newer)")
-
-
 def _packages() -> Finding:
-    found, missing = [], []
-    for name in NEEDED:
+    """What gamlib's own metadata asks for: there, and new enough."""
+    found, wanted = [], []
+    for name, least in needed():
         try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
+            version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            missing.append(name)
-    return Finding("packages", ", ".join(found), f"pip install {' '.join(missing)}" if missing else "")
+            wanted.append(name)
+            continue
+        found.append(f"{name} {version}")
+        if least and _numbers(version) < _numbers(least):
+            wanted.append(f'"{name}>={least}"')
+    return Finding("packages", ", ".join(found), f"pip install {' '.join(wanted)}" if wanted else "")
+
+
+def needed() -> list[tuple[str, str | None]]:
+    """Packages that gamlib can't do without, each with its least version, if it has one."""
+    try:
+        lines = importlib.metadata.requires("gamlib") or []
+    except importlib.metadata.PackageNotFoundError:
+        return [("gamlib", None)]
+    parsed = (re.match(r"([\w.-]+)(?:\[.*?\])?\s*(?:>=\s*([\d.]+))?", line) for line in lines if "extra ==" not in line)
+    return [(match[1], match[2]) for match in parsed if match]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version.partition("+")[0])[:2])
 
 
 def _device() -> Finding:
+    from gamlib._device import best_device, device_name, has_bf16
+
     device = best_device()
     found = f"{device.type}: {device_name(device)}; trains in {'bfloat16' if has_bf16(device) else 'float32'}"
     advice = "no GPU: puzzles take minutes here, CIFAR-100 half an hour and more; on Colab, choose a GPU runtime"
@@ -115,6 +132,8 @@ def _device() -> Finding:
 
 
 def _threads() -> Finding:
+    import torch
+
     threads = torch.get_num_threads()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     advice = "" if threads <= cores else f"more threads than cores: set OMP_NUM_THREADS={cores}"
@@ -122,6 +141,8 @@ def _threads() -> Finding:
 
 
 def _cifar100(root: str | Path | None) -> Finding:
+    from gamlib.data import DataError, cifar100
+
     try:
         for split in ("train", "test"):
             cifar100.load(split, root)

@@ -1,0 +1,40 @@
+"""Writes files whole or not at all: whoever reads one, or finds it after a crash, sees the old file or the new one."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole(path: Path, sync: bool = True) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` when the block has ended; a failed block leaves nothing.
+
+    Args:
+        path: the file to be; its folder exists.
+        sync: whether the bytes must be on the disk first, so that they outlast a loss of power.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        if sync:
+            with open(partial, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    if sync:
+        # The new name must be on the disk, too. Windows and some network file systems can't do that for a folder.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def write(content: memoryview | bytes, path: Path) -> None:
+    """Write `content` as one file."""
+    with whole(path) as partial, open(partial, "wb") as file:
+        file.write(content)
