@@ -22,7 +22,7 @@ model = network().double()
 model.fc[0].p = 0.0
 recipe = Recipe("one", epochs=1, lr=0.1, schedule="one-cycle", batch_size=30)
 run = Trainer(model, data(), recipe, 0, Speed(precision="fp32"))
-for _ in run.test(Interrupt()):  # first: it is the network as built
+for _ in run.evaluator.run(Interrupt()):  # first: it is the network as built
     pass
 ids = torch.arange(30)
 (images, labels), *_ = run.data.train_batches([distributed.shard(ids)], 0, 0)
@@ -33,8 +33,8 @@ told = {
     "gradients": [p.grad for p in run.parameters],
     "moved": [p.detach() - old for p, old in zip(run.parameters, before, strict=True)],
     "sums": run.sums,
-    "tested": run.tested,
-    "errors": means(run.tested, "test"),
+    "tested": run.evaluator.sums,
+    "errors": means(run.evaluator.sums, "test"),
     "images": len(labels),
 }
 torch.save(told, Path(sys.argv[1]) / f"{distributed.rank()}.pt")

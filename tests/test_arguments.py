@@ -6,10 +6,10 @@ from modules import build
 
 import gamlib
 from gamlib import BAM, CBAM, GAM, SE, TripletAttention, create_attention, create_model, register_attention
-from gamlib.attention import _REGISTRY
-from gamlib.compare import compare, variant
+from gamlib.attention import label_of, variant
+from gamlib.attention.registry import _REGISTRY
+from gamlib.compare import compare
 from gamlib.data import puzzles
-from gamlib.results import label_of
 from gamlib.training.recipes import get
 
 BAD = [

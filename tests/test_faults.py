@@ -15,6 +15,7 @@ import torch
 from processes import ended, start, start_together
 from training_run import STEPS
 
+from gamlib import _files
 from gamlib.training import CheckpointError, Stopped, checkpoint
 from gamlib.training.folder import RunFolder
 from gamlib.training.interrupt import SIGNALS, Interrupt
@@ -107,13 +108,13 @@ def save_and_die(folder, step, moment):
             die()
 
     if moment < 12:
-        checkpoint.open = File
+        _files.open = File
     elif moment < 15:
-        checkpoint.os.fsync = die
+        os.fsync = die
     elif moment < 17:
-        checkpoint.os.replace = die
+        os.replace = die
     elif moment == 17:
-        checkpoint.os.close = die  # after the rename and the folder's fsync
+        os.close = die  # after the rename and the folder's fsync
     else:
         checkpoint.Path.unlink = die
     checkpoint.save(state(step), folder)

@@ -11,8 +11,9 @@ from torch import nn
 from torch.optim.lr_scheduler import MultiStepLR, OneCycleLR
 
 from gamlib import create_model, results
+from gamlib.course import profile
 from gamlib.data import Dataset, puzzles
-from gamlib.training import CheckpointError, Diverged, Recipe, Speed, evaluate, fit, profile, recipes
+from gamlib.training import CheckpointError, Diverged, Recipe, Speed, evaluate, fit, recipes
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.metrics import count, cross_entropy, means
 from gamlib.training.trainer import Trainer
