@@ -8,8 +8,7 @@ import torch
 from test_training import TINY, probe, tiny_data  # noqa: F401 (a fixture)
 from torch import nn
 
-from gamlib.training import Diverged, Speed, checkpoint, fit
-from gamlib.training import run as run_module
+from gamlib.training import Diverged, Speed, checkpoint, fit, trainer
 from gamlib.training.guards import SpikeGuard
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.trainer import Trainer
@@ -67,7 +66,7 @@ def test_an_infinite_number_stops_before_the_update(
     tmp_path,
     monkeypatch,
 ):
-    monkeypatch.setitem(run_module.LOOK_EVERY, "cpu", look_every)
+    monkeypatch.setitem(trainer.LOOK_EVERY, "cpu", look_every)
     model = Spoiled(what)
     monkeypatch.setattr(model, "at", -1)
     speed = Speed(precision=precision, fused=fused)

@@ -1,13 +1,18 @@
 """Notebooks keep the course's form. nbval runs them and compares their outputs; this looks at what it can't see."""
 
 import base64
+import dataclasses
 import json
 import re
 from pathlib import Path
 
 import pytest
+import torch
 
+from gamlib import create_model
 from gamlib.course.exercises import EXERCISES
+from gamlib.data import puzzles
+from gamlib.training import Speed, fit, recipes
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -180,3 +185,25 @@ def test_each_exercises_solution_is_right():
     told = "".join(printed(cell) for path in NOTEBOOKS for cell in code_cells(path) if is_solution(cell))
     for name, exercise in EXERCISES.items():
         assert f"{name}: right. {exercise.notice}\n" in told
+
+
+def test_the_loop_of_notebook_09_is_the_trainers_with_its_switches_off():
+    """Two epochs, CIFAR's augmentation, GAM and BatchNorm: equal losses and equal weights, to the bit."""
+    cells = code_cells(FOLDER / "09_train_cifar100.ipynb")
+    (loop,) = [source(cell) for cell in cells if "def train(network, dataset" in source(cell)]
+    namespace = {"torch": torch}
+    exec(loop, namespace)
+    few = puzzles.dataset("joint").first(320)
+    dataset = dataclasses.replace(few, augment=True, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    recipe = dataclasses.replace(recipes.get("smoke"), epochs=2, batch_size=64)
+    torch.set_num_threads(1)
+
+    def network():
+        torch.manual_seed(0)
+        return create_model("probe", "gam", {"reduction": 4}, num_classes=10, width=8)
+
+    mine, theirs = network(), network()
+    losses = namespace["train"](mine, dataset, recipe, seed=3)
+    run = fit(theirs, dataset, recipe, 3, speed=Speed(precision="fp32", channels_last=False, fused=False))
+    assert losses == [entry["train_loss"] for entry in run.curves]
+    assert all(torch.equal(a, b) for a, b in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True))
