@@ -184,7 +184,7 @@ def not_run(evidence: str) -> Callable[[], Finding]:
 
 
 def weakest(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of a claim with several comparisons: it is as strong as its weakest."""
+    """Verdict on a claim with several comparisons: that of its weakest."""
     order: list[Verdict] = ["not supported", "can't say yet", "not tested", "supported"]
     return min(verdicts, key=order.index)
 
@@ -217,8 +217,8 @@ def scale_of(runs: Sequence[Result]) -> str:
     """Backbones, data and epochs of some runs."""
     if not runs:
         return "no run"
-    told = [{run.network["name"] for run in runs}, {run.data for run in runs}, {run.recipe["epochs"] for run in runs}]
-    networks, data, epochs = (", ".join(map(str, sorted(values))) for values in told)
+    shared = [{run.network["name"] for run in runs}, {run.data for run in runs}, {run.recipe["epochs"] for run in runs}]
+    networks, data, epochs = (", ".join(map(str, sorted(values))) for values in shared)
     return f"{networks}, {data}, {epochs} epochs"
 
 

@@ -52,12 +52,12 @@ class Study:
     runs: list[Planned] = field(default_factory=list)  # in the order in which they are carried out
 
     def recorded(self, folder: Path | None = None) -> list[Result]:
-        """Its recorded runs, from NAME.json in `folder`; by default those that ship with gamlib."""
+        """Recorded runs of the study, from NAME.json in `folder`; by default those that ship with gamlib."""
         path = (folder or recorded("results")) / f"{self.name}.json"
         return results.read(path) if path.is_file() else []
 
     def owed(self, folder: Path | None = None) -> list[Planned]:
-        """Its runs that are not recorded yet, in the plan's order."""
+        """Runs of the study that are not recorded yet, in the plan's order."""
         done = {identity(run) for run in self.recorded(folder)}
         return [run for run in self.runs if identity(run) not in done]
 

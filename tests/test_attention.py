@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from modules import CASES, IDS, LAYOUTS, build, draw
 from torch import nn
 
+from gamlib import GAM
+from gamlib.attention._checks import init_convs
+
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 every_case = pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
 many = settings(max_examples=15, deadline=None)
@@ -139,3 +142,23 @@ def test_all_mechanisms_start_alike():
             if isinstance(layer, nn.Conv2d) and layer.weight.numel() > 500:
                 fan_out = layer.out_channels * layer.kernel_size[0] ** 2
                 assert layer.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.15)
+
+
+def test_gams_spatial_logits_start_as_the_initialisation_says():
+    """Fan out: a standard deviation of 1 / sqrt(r); fan in, as others have it: 1."""
+    x = torch.randn(4, 128, 24, 24)
+    for reduction in (4, 16):
+        gate = GAM(128, reduction=reduction).spatial_gate
+        gate.sigmoid = torch.nn.Identity()
+        inner = (..., slice(6, -6), slice(6, -6))  # where no window hangs over the edge
+        assert gate(x)[inner].std().item() == pytest.approx(reduction**-0.5, rel=0.1)
+        for conv in (gate.conv1, gate.conv2):
+            torch.nn.init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="relu")
+        assert gate(x)[inner].std().item() == pytest.approx(1, rel=0.1)
+
+
+def test_init_convs_covers_conv1d():
+    layer = torch.nn.Conv1d(8, 32, 5)
+    init_convs(torch.nn.Sequential(layer))
+    assert layer.bias.count_nonzero() == 0
+    assert layer.weight.std().item() == pytest.approx((2 / (32 * 5)) ** 0.5, rel=0.1)

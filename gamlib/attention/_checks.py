@@ -46,8 +46,11 @@ def init_convs(module: nn.Module) -> None:
     """Kaiming (fan out) for convolutions, zeros for their biases.
 
     Linear and BatchNorm keep PyTorch's defaults. All mechanisms start alike, so that a comparison is about the
-    mechanism. (The official training code of CBAM and TAM differs in one point: it starts the BatchNorm in front of a
-    spatial gate's sigmoid at weight 0, so that this gate is one half everywhere at first.)
+    mechanism. Official code differs: CBAM's and BAM's starts Linear with Kaiming and zero biases, and CBAM's the
+    BatchNorm in front of the spatial gate's sigmoid at weight 0, so that this gate is one half everywhere at first; of
+    TAM's three gates only the one on rows and columns starts so. For GAM the choice is visible: behind a BatchNorm and
+    a ReLU, fan out lets the spatial gate's logits start with a standard deviation of 1 / sqrt(r), 0.25 at r = 16, and
+    fan in, which the later NAM code of the same authors has, with 1.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv1d | nn.Conv2d):

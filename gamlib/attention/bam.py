@@ -7,7 +7,11 @@ from gamlib.attention._checks import check_hidden_channels, check_input, init_co
 
 
 class ChannelBranch(nn.Module):
-    """Mc: mean of each channel -> Linear -> BatchNorm -> ReLU -> Linear. Logits, (N, C, 1, 1)."""
+    """Mc: mean of each channel -> Linear -> BatchNorm -> ReLU -> Linear. Logits, (N, C, 1, 1).
+
+    The mean is of the whole map. The official code pools with a square window as high as the map, so where a map is
+    wider than high it averages the first columns alone.
+    """
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()

@@ -29,8 +29,9 @@ class CBAMChannelGate(nn.Module):
 class CBAMSpatialGate(nn.Module):
     """Ms = sigmoid(conv7x7([max; mean] over channels)): one number a pixel (equation 3).
 
-    The equation writes [mean; max]; the official code stacks [max, mean], as here. It also has a BatchNorm after
-    the convolution that the paper does not mention.
+    The equation writes [mean; max]; the official code stacks [max, mean], as here (timm's CBAM stacks [mean, max], and
+    its MLP has no biases). It also has a BatchNorm after the convolution that the paper does not mention. Where several
+    channels share the maximum, its gradient is shared among them here; the official code's max gives it to one.
     """
 
     def __init__(self, kernel_size: int) -> None:

@@ -34,7 +34,9 @@ class GAMSpatialGate(nn.Module):
 
     The code that circulates puts biases on both convolutions and a BatchNorm after the second; the parameter
     counts of the paper have no room for that BatchNorm, nor for a bias on the second convolution. They leave open
-    whether the first has a bias, a BatchNorm, or both (notebook 08): a bias before a BatchNorm does nothing.
+    whether the first has a bias, a BatchNorm, or both (notebook 08): a bias before a BatchNorm does nothing. Copies
+    of that code differ among themselves: most have no sigmoid on the channel gate, some do; some have groups and
+    shuffle after both convolutions, at least one between them; one pads by replicating the border.
     """
 
     def __init__(self, channels: int, hidden: int, kernel_size: int, groups: int, shuffle: str | None) -> None:

@@ -13,7 +13,8 @@ class SEGate(nn.Module):
         super().__init__()
         hidden = check_hidden_channels(channels, reduction)
         self.squeeze = nn.AdaptiveAvgPool2d(1)
-        # The paper leaves the biases out ("to simplify notation"); the counts in the GAM paper need them out.
+        # The paper leaves the biases out ("to simplify notation"); the counts in the GAM paper need them out. The
+        # authors' own Caffe models, torchvision's and timm's SE have them.
         self.fc1 = nn.Linear(channels, hidden, bias=False)
         self.relu = nn.ReLU(inplace=True)
         self.fc2 = nn.Linear(hidden, channels, bias=False)

@@ -21,7 +21,7 @@ from gamlib.compare import compare
 
 
 def add(commands) -> None:
-    """Its options."""
+    """Add the command and its options."""
     command = commands.add_parser("compare", help="train several attentions and seeds, and set them side by side")
     command.add_argument(
         "--data",

@@ -7,7 +7,7 @@ from gamlib.cli.options import folder
 
 
 def add(commands) -> None:
-    """Its options."""
+    """Add the command and its options."""
     command = commands.add_parser("doctor", help="look at this machine, or at every file of a data set")
     command.add_argument(
         "--data", choices=["imagenet"], help="look at every image below ROOT: broken, empty, gray, CMYK ..."

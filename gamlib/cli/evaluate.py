@@ -25,7 +25,7 @@ from gamlib.training.folder import WEIGHTS
 
 
 def add(commands) -> None:
-    """Its options."""
+    """Add the command and its options."""
     command = commands.add_parser("evaluate", help="test a saved network")
     command.add_argument(
         "checkpoint",

@@ -6,7 +6,7 @@ from gamlib.paper import TABLES, reproduce
 
 
 def add(commands) -> None:
-    """Its options."""
+    """Add the command and its options."""
     command = commands.add_parser("paper", help="recompute every parameter and FLOPs figure of the paper's tables")
     command.set_defaults(run=run)
 

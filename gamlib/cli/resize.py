@@ -8,7 +8,7 @@ from gamlib.data.resize import resize_tree
 
 
 def add(commands) -> None:
-    """Its options."""
+    """Add the command and its options."""
     command = commands.add_parser("resize", help="shrink photographs to a short side of 256 pixels, once")
     command.add_argument("source", type=folder, metavar="SRC", help="folder of images, in any subfolders")
     command.add_argument("target", type=folder, metavar="DST", help="gets the same tree; run again, it goes on")

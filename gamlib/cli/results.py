@@ -9,7 +9,7 @@ from gamlib.results import Result
 
 
 def add(commands) -> None:
-    """Its options."""
+    """Add the command and its options."""
     command = commands.add_parser("results", help="tables of the recorded runs, or of your own; the paper's claims")
     command.add_argument(
         "source",
@@ -57,14 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def claims_table() -> str:
-    """Of the paper's claims."""
+    """Tables of the claims."""
     from gamlib import claims
 
     return claims.table()
 
 
 def missing_table() -> str:
-    """Of the plan of runs."""
+    """Table of the plan of runs."""
     from gamlib import plan
 
     return plan.table(plan.read())

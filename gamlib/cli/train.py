@@ -28,7 +28,7 @@ from gamlib.training.forecast import forecast
 
 
 def add(commands) -> None:
-    """Its options."""
+    """Add the command and its options."""
     command = commands.add_parser("train", help="train one network; run again, it goes on")
     command.add_argument(
         "--data", default="puzzles-joint", metavar="NAME", help=f"one of {', '.join(data.list_datasets())}"

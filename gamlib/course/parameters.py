@@ -32,7 +32,7 @@ def is_lazy(module: nn.Module) -> bool:
 
 
 def shapes_of(module: nn.Module) -> list[list[int]]:
-    """Of its parameters, in their order."""
+    """Shapes of its parameters, in their order."""
     return [squeezed(p) for p in module.parameters()]
 
 

@@ -117,7 +117,7 @@ def partial_path(url: str, root: Path) -> Path:
 
 
 def content_sha256(images: Tensor, labels: Tensor) -> str:
-    """Of the pixels, then the labels."""
+    """sha256 of the pixels, then the labels."""
     sha = hashlib.sha256(images.contiguous().numpy())
     sha.update(labels.numpy())
     return sha.hexdigest()

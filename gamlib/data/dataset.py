@@ -36,11 +36,11 @@ class Data(Protocol):
 
     @property
     def mean(self) -> tuple[float, float, float]:
-        """Of a channel in [0, 1]: what is subtracted."""
+        """Mean of each channel in [0, 1], which is subtracted."""
 
     @property
     def std(self) -> tuple[float, float, float]:
-        """Of a channel in [0, 1]: what is divided by."""
+        """Standard deviation of each channel, by which is divided."""
 
     @property
     def augment(self) -> bool:

@@ -85,10 +85,10 @@ def _load_strictly(model: nn.Module, state: dict, source: str) -> None:
         "unknown": sorted(state.keys() - own.keys()),
         "of another shape": sorted(wrong),
     }
-    told = [f"{len(keys)} {what}, such as {keys[0]!r}" for what, keys in problems.items() if keys]
-    if told:
+    found = [f"{len(keys)} {what}, such as {keys[0]!r}" for what, keys in problems.items() if keys]
+    if found:
         raise ValueError(
-            f"weights from {source} do not fit this network: {'; '.join(told)}. "
+            f"weights from {source} do not fit this network: {'; '.join(found)}. "
             "Build it with the architecture, attention, options, stem and num_classes that they were trained with"
         )
     model.load_state_dict(state)

@@ -9,7 +9,7 @@ from gamlib._version import __version__
 
 
 def versions() -> dict[str, str]:
-    """Of python and of the packages that a result depends on."""
+    """Versions of python and of the packages that a result depends on."""
     import torch
     import torchvision
 

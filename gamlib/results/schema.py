@@ -59,12 +59,12 @@ class Result:
 
     @property
     def top1_error(self) -> float:
-        """Of the last epoch, on the test images, %."""
+        """Top-1 error of the last epoch, on the test images, %."""
         return self.curves[-1]["test_top1_error"]
 
     @property
     def top5_error(self) -> float:
-        """Of the last epoch, on the test images, %."""
+        """Top-5 error of the last epoch, on the test images, %."""
         return self.curves[-1]["test_top5_error"]
 
 
@@ -112,8 +112,8 @@ def read(path: Path) -> list[Result]:
         if not run["curves"]:
             raise ValueError(f"{where}: curves is empty; a result has one entry for each epoch")
         for entry in run["curves"]:
-            told = [field for field in CURVE_OPTIONAL if isinstance(entry, dict) and field in entry]
-            _check_fields(f"{where}, curves", entry, dict.fromkeys((*CURVE, *told), int | float))
+            optional = [field for field in CURVE_OPTIONAL if isinstance(entry, dict) and field in entry]
+            _check_fields(f"{where}, curves", entry, dict.fromkeys((*CURVE, *optional), int | float))
         if run["switches"] is not None:
             _check_fields(f"{where}, switches", run["switches"], dict.fromkeys(SWITCHES, bool))
         _check_fields(f"{where}, versions", run["versions"], dict.fromkeys(VERSIONS, str))
@@ -133,9 +133,9 @@ def _check_fields(where: str, content: object, types: dict[str, object]) -> None
     if not isinstance(content, dict):
         raise ValueError(f"{where}: expected a JSON object, got {type(content).__name__}")
     problems = {"missing": sorted(types.keys() - content.keys()), "unknown": sorted(content.keys() - types.keys())}
-    told = [f"{what} {', '.join(fields)}" for what, fields in problems.items() if fields]
-    if told:
-        raise ValueError(f"{where}: fields that do not fit schema {SCHEMA}: {'; '.join(told)}")
+    wrong = [f"{what} {', '.join(fields)}" for what, fields in problems.items() if fields]
+    if wrong:
+        raise ValueError(f"{where}: fields that do not fit schema {SCHEMA}: {'; '.join(wrong)}")
     for field, kind in types.items():
         kind = get_origin(kind) if get_origin(kind) in (dict, list) else kind  # what lies inside is checked by itself
         allowed = int | float if kind is float else kind

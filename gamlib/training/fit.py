@@ -86,7 +86,7 @@ def fit(
 
 
 def follow(trainer: Trainer, folder: RunFolder, interrupt: Interrupt, bar: tqdm) -> None:
-    """What is left of an epoch: its steps, its test, its entry in the log, and the checkpoints on the way."""
+    """Rest of an epoch: its steps, its test, its entry in the log, and the checkpoints on the way."""
     for _ in trainer.train_epoch(interrupt):
         bar.update()
         if trainer.must_stop:

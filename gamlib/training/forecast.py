@@ -20,7 +20,7 @@ PROBED = {"cpu": (1, 3), "cuda": (5, 20)}
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of a whole run, all epochs and their tests."""
+    """Cost of a whole run, all epochs and their tests."""
 
     step_seconds: float
     seconds: float

@@ -113,7 +113,7 @@ class Trainer:
         output = self.evaluator.predict(images, self.trained)
         loss = cross_entropy(output, labels)
         sums = count(output, labels, loss)
-        # Gradients are averaged over the processes, but shares of a batch may differ: by an image, or by broken ones.
+        # Gradients are averaged over the processes, but shards of a batch may differ: by an image, or by broken ones.
         batch_size = distributed.all_reduce_sum(torch.full_like(loss.detach(), len(labels)))
         part = loss * (len(labels) * distributed.world_size() / batch_size)
         # After a bad step the gradients stay bad, so that fp16's scaler leaves out what follows, too, until the host
@@ -169,7 +169,7 @@ class Trainer:
         """Add the epoch to `curves`, once it is tested, and move on to the next one."""
         entry = {"epoch": self.epoch + 1, "lr": self.recipe.learning_rate(self.step - 1, self.steps_per_epoch)}
         entry |= means(self.sums, "train") | means(self.evaluator.sums, "test")
-        # Broken photographs, where the data was told to leave them out.
+        # Broken photographs, where the data leaves them out.
         entry["skipped"] = self.data.train_count + self.data.test_count - int(self.sums[0] + self.evaluator.sums[0])
         entry |= {"seconds": self.seconds + self.evaluator.seconds, "waited": self.waited}
         self.curves.append(entry)
