@@ -146,15 +146,15 @@ def test_all_mechanisms_start_alike():
 
 def test_gams_spatial_logits_start_as_the_initialisation_says():
     """Fan out: a standard deviation of 1 / sqrt(r); fan in, as others have it: 1."""
-    x = torch.randn(4, 128, 24, 24)
+    x = torch.randn(1, 256, 40, 40)
     for reduction in (4, 16):
-        gate = GAM(128, reduction=reduction).spatial_gate
+        gate = GAM(256, reduction=reduction).spatial_gate
         gate.sigmoid = torch.nn.Identity()
         inner = (..., slice(6, -6), slice(6, -6))  # where no window hangs over the edge
-        assert gate(x)[inner].std().item() == pytest.approx(reduction**-0.5, rel=0.1)
+        assert gate(x)[inner].std().item() == pytest.approx(reduction**-0.5, rel=0.15)
         for conv in (gate.conv1, gate.conv2):
             torch.nn.init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="relu")
-        assert gate(x)[inner].std().item() == pytest.approx(1, rel=0.1)
+        assert gate(x)[inner].std().item() == pytest.approx(1, rel=0.15)
 
 
 def test_init_convs_covers_conv1d():
