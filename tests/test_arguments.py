@@ -113,7 +113,7 @@ def test_create_model(arguments, message):
 
 
 def test_registration(monkeypatch):
-    monkeypatch.setattr("gamlib.attention._REGISTRY", dict(_REGISTRY))
+    monkeypatch.setattr("gamlib.attention.registry._REGISTRY", dict(_REGISTRY))
     for name in ("gam", "none", "abn"):
         with pytest.raises(ValueError, match=f"name '{name}' belongs to gamlib"):
             register_attention(name, SE)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gamlib import create_model, explain, insert_attention, list_attention
+from gamlib.attention import full_options
 from gamlib.explain.gradcam import last_map
 
 X = (2, 3, 16, 16)
@@ -18,7 +19,7 @@ X = (2, 3, 16, 16)
 
 def network(attention: str = "gam", **options: object) -> nn.Module:
     torch.manual_seed(0)
-    reduction = {} if attention in ("none", "tam", "abn") else {"reduction": 4}
+    reduction = {"reduction": 4} if attention in list_attention() and "reduction" in full_options(attention, {}) else {}
     return create_model("resnet20", attention, reduction | options, num_classes=10).eval()
 
 

@@ -20,7 +20,7 @@ class Data(Protocol):
 
     @property
     def name(self) -> str:
-        """Name for results and folders."""
+        """Name for results and folders; `gamlib evaluate` looks it up in DATASETS."""
 
     @property
     def num_classes(self) -> int:
@@ -72,7 +72,7 @@ class Data(Protocol):
         """
 
     def test_batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each batch of ids: images and labels as they are."""
+        """For each batch of ids: images and labels as they are. A batch may be empty, where processes share a few."""
 
 
 @dataclass(frozen=True)

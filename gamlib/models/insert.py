@@ -59,8 +59,8 @@ def insert_attention(
             list of module names in `where`.
         attention: a name of `list_attention()`, a class, or a callable channels -> nn.Module.
         where: "block": in every block, behind its last BatchNorm and before the residual add. "stage": at the end of
-            each stage, as BAM wants it (ResNets: all but the last stage; MobileNetV2: all seven). Or a list of names
-            of modules with (N, C, H, W) outputs, each followed by attention.
+            each stage, which is BAM's place, and must be said here (ResNets: all but the last stage; MobileNetV2: all
+            seven). Or a list of names of modules with (N, C, H, W) outputs, each followed by attention.
         gentle: wrap each module as x + a * (module(x) - x), with one learned scalar a = 0.
         options: options of the mechanism, such as reduction=4.
 
