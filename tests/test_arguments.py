@@ -153,7 +153,7 @@ def test_a_variant_of_a_mechanism_by_its_options():
         ("gam", {"kernel_size": 7, "shuffle": "between"}, "gam"),
         ("gam", {"reduction": 4, "kernel_size": 9, "channel": False}, "gam-kernel_size9-channelFalse"),
         ("tam", {"kernel_size": 5}, "tam-kernel_size5"),
-        (TripletAttention, {"kernel_size": 5}, "TripletAttention"),
+        (TripletAttention, {"kernel_size": 5}, "tam-kernel_size5"),
     ],
 )
 def test_a_label_says_what_is_unusual(attention, options, label):

@@ -141,7 +141,7 @@ def test_one_seed_gives_one_backbone():
 
 def test_callables_and_classes():
     model = create_model("resnet20", GAM, {"reduction": 4})
-    assert model.spec["attention"] == "GAM"
+    assert model.spec["attention"] == "gam"  # registered, so known by its name
     assert model.spec["attention_options"]["reduction"] == 4
     assert len(attended(create_model("resnet20", BAM))) == 2  # at the ends of stages, as by name
     widths = []
@@ -155,7 +155,8 @@ def test_callables_and_classes():
 
 
 def test_a_spec_never_names_the_wrong_attention():
-    assert create_model("probe", partial(GAM, reduction=4), num_classes=10).spec["attention"] == "GAM"
+    assert create_model("probe", partial(GAM, reduction=4), num_classes=10).spec["attention"] == "gam"
+    assert create_model("probe", lambda channels: nn.Identity()).spec["attention"] == "<lambda>"
     assert create_model("probe", "gam", {"reduction": 4}).spec["attention_options"] == {
         "reduction": 4,
         "kernel_size": 7,

@@ -84,7 +84,7 @@ def test_a_step_never_waits_for_the_device():
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         fake = mode.from_tensor(images[:16]), mode.from_tensor(labels[:16])
         run.bad, run.sums = mode.from_tensor(run.bad), mode.from_tensor(run.sums)
-        output = run.predict(fake[0], run.model)
+        output = run.evaluator.predict(fake[0], run.model)
         assert output.shape == (16, 10)
         with pytest.raises(torch._subclasses.fake_tensor.DataDependentOutputException):
             run.look()

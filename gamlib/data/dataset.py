@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ class DataError(Exception):
     """Data that is missing or damaged; the message says where it was looked for and what to do."""
 
 
+@runtime_checkable
 class Data(Protocol):
     """What a trainer needs of a data set; any object that has it can be given to `fit`, `evaluate` and `compare`."""
 
