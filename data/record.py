@@ -17,15 +17,17 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from gamlib import create_model, data, plan, results
 from gamlib._device import best_device, device_name
+from gamlib._files import write
 from gamlib._paths import PACKAGE
 from gamlib.data import DataError
 from gamlib.models import fitting_stem
 from gamlib.plan import Planned, Study
-from gamlib.training import CheckpointError, Diverged, Speed, Stopped, evaluate, fit, recipes
+from gamlib.training import CheckpointError, Diverged, Speed, Stopped, checkpoint, evaluate, fit, recipes
+from gamlib.training.folder import LOG
 from gamlib.training.forecast import duration, forecast
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.trainer import Trainer
@@ -46,8 +48,6 @@ def main(argv: list[str]) -> int:
     arguments = parser().parse_args(argv)
     try:
         studies = plan.read(arguments.plan)
-        if arguments.study is not None:
-            studies = [plan.get(arguments.study, studies)]
         if arguments.threads is not None:
             torch.set_num_threads(arguments.threads)
         {"owed": owed, "run": run}[arguments.command](studies, arguments)
@@ -60,6 +60,9 @@ def main(argv: list[str]) -> int:
     except Stopped as stopped:
         print(f"\n{stopped}")
         return stopped.exit_code
+    except KeyboardInterrupt:
+        print("\nStopped at once.", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -93,8 +96,8 @@ def positive(kind: type):
             value = kind(text)
         except ValueError:
             value = 0
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+        if not 0 < value < 1_000_000:
+            raise argparse.ArgumentTypeError(f"expected a number above 0 and below a million, got {text!r}")
         return value
 
     return read
@@ -109,7 +112,7 @@ def owed(studies: list[Study], arguments: argparse.Namespace) -> None:
         for planned in runs:
             by_label.setdefault(planned.label, []).append(planned)
         for label, group in by_label.items():
-            seconds = [costs.of(planned) for planned in group]
+            seconds = [costs.left(planned) for planned in group]
             seeds = " ".join(str(planned.seed) for planned in group)
             print(f"    {label:<24} seeds {seeds:<10} {duration(sum(seconds))}", flush=True)
 
@@ -120,27 +123,33 @@ def run(studies: list[Study], arguments: argparse.Namespace) -> None:
     for study, runs in chosen(studies, arguments):
         costs = Costs(study, arguments)
         for planned in runs:
-            if end is not None and costs.of(planned) > (left := end - time.monotonic()):
+            if end is not None and costs.left(planned) > (left := max(0.0, end - time.monotonic())):
                 print(f"{study.name}: {planned.label}, seed {planned.seed}, would not end in the {duration(left)} left")
                 return
             carry_out(study, planned, arguments)
 
 
 def chosen(studies: list[Study], arguments: argparse.Namespace) -> list[tuple[Study, list[Planned]]]:
-    """The studies that this machine can carry out, with what they owe. Says why it leaves one out."""
-    found = []
-    for study in studies:
-        runs = study.owed(arguments.plan.parent / "results")
+    """The studies that this machine and this checkout can carry out, with what they owe. Says why it leaves one out."""
+    folder, found = arguments.plan.parent / "results", []
+    for study in studies if arguments.study is None else [plan.get(arguments.study, studies)]:
+        runs = study.owed(folder)
         if not runs or (arguments.gpu and study.needs != "gpu"):
             continue
         if study.needs == "gpu" and best_device().type == "cpu":
             print(f"{study.name}: {len(runs)} runs that need a GPU")
-            continue
-        if "imagenet" in study.data and not is_there("imagenet", arguments.root):
+        elif "imagenet" in study.data and not is_there("imagenet", arguments.root):
             print(f"{study.name}: {len(runs)} runs that need ImageNet in the data root")
-            continue
-        check_commit(study, arguments.plan.parent / "results")
-        found.append((study, runs))
+        else:
+            try:
+                check_recorded(study, folder)
+                check_commit(known_commits(study, studies, folder), study.name)
+            except Refused as error:
+                if arguments.study is not None:
+                    raise
+                print(f"left out: {error}")
+            else:
+                found.append((study, runs))
     if not found:
         print("Nothing is owed that this machine can run.")
     return found
@@ -155,29 +164,53 @@ def is_there(dataset: str, root: Path | None) -> bool:
     return True
 
 
-def check_commit(study: Study, folder: Path) -> None:
-    """Raise Refused unless this checkout trains as the study's commits do."""
+def check_recorded(study: Study, folder: Path) -> None:
+    """Raise Refused where a recorded run is not of the plan, or recorded twice: to add a run would lose it."""
+    planned = {plan.identity(run) for run in study.runs}
+    recorded = [plan.identity(run) for run in study.recorded(folder)]
+    for run in recorded:
+        if run not in planned or recorded.count(run) > 1:
+            why = "stands there twice" if run in planned else "is not in the plan"
+            raise Refused(f"{folder / study.name}.json: the run {run} {why}; mend plan.json or the file first")
+
+
+def known_commits(study: Study, studies: list[Study], folder: Path) -> list[str]:
+    """Commits that a run must train like: the study's own, else those of its recorded runs and its neighbour's."""
+    beside = [plan.get(study.beside, studies)] if study.beside else []
+    return study.commits or sorted(
+        {run.commit for one in (study, *beside) for run in one.recorded(folder) if run.commit}
+    )
+
+
+def check_commit(known: list[str], what: str) -> None:
+    """Raise Refused unless this checkout trains as one of the `known` commits does, where there are any."""
     commit = results.commit()
     if commit is None:
         raise Refused(
             "gamlib runs from no git checkout; a recorded run must say which commit it is of. Clone the project"
         )
-    known = study.commits or sorted({run.commit for run in study.recorded(folder) if run.commit})
     if known and not any(alike(one, commit) for one in known):
-        changed = "; it has changes that are not committed" if commit.endswith("+") else ""
+        changed = " and has changes that are not committed" if commit.endswith("+") else ""
         raise Refused(
-            f"{study.name} was run at commit {', '.join(one[:9] for one in known)}, and this checkout ({commit[:9]}"
-            f"{changed}) may train otherwise. Check that commit out, or, once a test shows that both train alike, add "
-            "this one to the study's commits in plan.json"
+            f"{what} was run at commit {' or '.join(known)}. This checkout, at {commit[:40]}{changed}, may train "
+            "otherwise, or its history does not reach back so far (git fetch --unshallow). Check that commit out; or, "
+            "once a test shows that both train alike, add this one to the study's commits in plan.json"
         )
 
 
 def alike(one: str, other: str) -> bool:
-    """Whether nothing that decides how a network is trained differs between two commits."""
-    if one == other or one.endswith("+") or other.endswith("+"):
-        return one == other
-    command = ["git", "-C", str(PACKAGE.parent), "diff", "--quiet", one, other, "--", *DECIDES]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    """Whether nothing that decides how a network is trained differs between commits, those of a resumed run among them.
+
+    What is not committed ("+") is like nothing: nobody can tell what it was.
+    """
+    first, *rest = [*one.split(", then "), *other.split(", then ")]
+    if any(commit.endswith("+") for commit in (first, *rest)):
+        return False
+    git = ["git", "-C", str(PACKAGE.parent), "diff", "--quiet"]
+    return all(
+        first == commit or subprocess.run([*git, first, commit, "--", *DECIDES], capture_output=True).returncode == 0
+        for commit in rest
+    )
 
 
 def built(study: Study, planned: Planned, dataset) -> tuple[torch.nn.Module, recipes.Recipe, Speed]:
@@ -196,20 +229,33 @@ class Costs:
 
     def __init__(self, study: Study, arguments: argparse.Namespace) -> None:
         self.study, self.arguments = study, arguments
-        self.known: dict[tuple[str, str], float] = {}
+        self.known: dict[tuple, float] = {}
         here = device_name(best_device())
         for run in study.recorded(arguments.plan.parent / "results"):
             if run.device == here:
-                self.known[run.data, run.label] = run.seconds
+                self.known[plan.identity(run)[:3]] = run.seconds
+
+    def left(self, planned: Planned) -> float:
+        """What is left of one run: the epochs that its folder does not hold yet."""
+        log = folder_of(self.study, planned, self.arguments) / LOG
+        done = len(log.read_text().splitlines()) if log.is_file() else 0
+        return self.of(planned) * (1 - done / recipes.get(self.study.recipe).epochs)
 
     def of(self, planned: Planned) -> float:
-        """Of one run."""
-        key = planned.data, planned.label
+        """The whole of one run."""
+        key = plan.identity(planned)[:3]
         if key not in self.known:
             dataset = data.load(planned.data, self.arguments.root, download=True)
             model, recipe, speed = built(self.study, planned, dataset)
             self.known[key] = forecast(model, dataset, recipe, speed).seconds
         return self.known[key]
+
+
+def folder_of(study: Study, planned: Planned, arguments: argparse.Namespace) -> Path:
+    """Where a run's checkpoints lie."""
+    name = f"{planned.label}-seed{planned.seed}"
+    name = name if planned.reduction is None else f"{planned.label}-reduction{planned.reduction}-seed{planned.seed}"
+    return arguments.plan.parent / "runs" / study.name / planned.data / name
 
 
 def carry_out(study: Study, planned: Planned, arguments: argparse.Namespace) -> None:
@@ -219,7 +265,11 @@ def carry_out(study: Study, planned: Planned, arguments: argparse.Namespace) -> 
     model, recipe, speed = built(study, planned, dataset)
     if speed.compile:
         check_compiled(study, planned, dataset, speed)
-    out = folder / "runs" / study.name / planned.data / f"{planned.label}-seed{planned.seed}"
+    out = folder_of(study, planned, arguments)
+    for path in checkpoint.paths(out)[:1]:
+        begun = checkpoint.read(path)["commit"]
+        if begun != results.commit():
+            check_commit([begun or "+"], f"what lies in {out}")
     print(f"{study.name}: {planned.data}, {planned.label}, seed {planned.seed}, in {out}", flush=True)
     result = fit(model, dataset, recipe, planned.seed, out, speed=speed, save_every=arguments.save_every)
     add(study, result, dataset, out, folder)
@@ -253,14 +303,16 @@ def check_compiled(study: Study, planned: Planned, dataset, speed: Speed) -> Non
 def add(study: Study, result: results.Result, dataset, out: Path, folder: Path) -> None:
     """Put a run into the study's results, in the plan's order, and its weights into the zoo where it keeps them."""
     result = dataclasses.replace(result, command=re.sub(r" --(plan|root)[ =]\S+", "", result.command))
-    runs = {plan.identity(run): run for run in study.recorded(folder / "results")} | {plan.identity(result): result}
-    labels = list(dict.fromkeys(planned.label for planned in study.runs))
-    ordered = sorted(runs.values(), key=lambda run: (study.data.index(run.data), run.seed, labels.index(run.label)))
-    (folder / "results").mkdir(exist_ok=True)
-    results.save(ordered, folder / "results" / f"{study.name}.json")
     if study.weights and result.seed == min(planned.seed for planned in study.runs):
         (folder / "zoo").mkdir(exist_ok=True)
         keep_weights(result, dataset, out, folder / "zoo" / f"{result.data}-{study.model}-{result.label}.safetensors")
+    runs = {plan.identity(run): run for run in (*study.recorded(folder / "results"), result)}
+    labels = list(dict.fromkeys(plan.identity(planned)[:3] for planned in study.runs))
+    ordered = sorted(
+        runs.items(), key=lambda item: (study.data.index(item[0][0]), item[0][3], labels.index(item[0][:3]))
+    )
+    (folder / "results").mkdir(exist_ok=True)
+    results.save([run for _, run in ordered], folder / "results" / f"{study.name}.json")
 
 
 def keep_weights(result: results.Result, dataset, out: Path, path: Path) -> None:
@@ -272,7 +324,7 @@ def keep_weights(result: results.Result, dataset, out: Path, path: Path) -> None
     model.load_state_dict(halves)
     error = evaluate(model, dataset, Speed(precision="fp32"))["test_top1_error"]
     about = {"network": json.dumps(result.network), "data": result.data, "top1_error": f"{error:.2f}"}
-    save_file(halves, path, about)
+    write(save(halves, about | {"classes": json.dumps(list(dataset.classes))}), path)
     print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, error {error:.2f}%, in training {result.top1_error:.2f}%")
 
 

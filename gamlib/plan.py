@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,8 +32,15 @@ class Planned:
 
     @property
     def label(self) -> str:
-        """As of the result that it will have."""
+        """Label of the result that it will have."""
         return label_of(self.network)
+
+    @property
+    def reduction(self) -> int | None:
+        """Reduction of the result that it will have."""
+        attention = self.network["attention"]
+        is_module = attention not in ("none", "abn")
+        return full_options(attention, self.network["attention_options"]).get("reduction") if is_module else None
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,9 @@ class Study:
         return [run for run in self.runs if identity(run) not in done]
 
 
-def identity(run: Planned | Result) -> tuple[str, str, int]:
-    """What tells the runs of a study apart."""
-    return run.data, run.label, run.seed
+def identity(run: Planned | Result) -> tuple[str, str, int | None, int]:
+    """What tells the runs of a study apart; a label leaves out the reduction."""
+    return run.data, run.label, run.reduction, run.seed
 
 
 def read(path: Path | None = None) -> list[Study]:
@@ -76,7 +84,7 @@ def read(path: Path | None = None) -> list[Study]:
     path = path or recorded("plan.json")
     try:
         content = _Located().decode(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from None
     if not isinstance(content, dict) or not isinstance(content.get("studies"), list):
         raise ValueError(f"{path}: expected an object with a list of studies")
@@ -172,12 +180,19 @@ def _study(entry: dict[str, Any], known: dict[str, Study]) -> Study:
         shared = ("data", "model", "recipe", "needs", "switches", "commits")
         if changed := [key for key in shared if key in entry]:
             raise ValueError(f"a study beside {beside!r} shares its {', '.join(shared)}; take {changed[0]!r} out")
-        entry = entry | {key: getattr(known[beside], key) for key in shared}
+        line, entry = entry.line, _Object(entry | {key: getattr(known[beside], key) for key in shared})
+        entry.line = line
     for key in ("name", "question", "data", "model", "recipe", "needs", "networks"):
         if key not in entry:
             raise ValueError(f"a study must have a {key}")
-    if not isinstance(entry["data"], list) or not entry["data"]:
-        raise ValueError(f"data must be a list of one data set or more, got {entry['data']!r}")
+    for key, kind in (("name", str), ("question", str), ("weights", bool), ("commits", list), ("switches", dict)):
+        if key in entry and not isinstance(entry[key], kind):
+            raise ValueError(f"{key} must be {kind.__name__}, got {entry[key]!r}")
+    if not re.fullmatch(r"[\w.-]+", entry["name"]):
+        raise ValueError(f"name must be letters, digits, _ . - alone: it names a file; got {entry['name']!r}")
+    for key, what in (("data", "data set"), ("networks", "network")):
+        if not isinstance(entry[key], list) or not entry[key]:
+            raise ValueError(f"{key} must be a list of one {what} or more, got {entry[key]!r}")
     for what, name, allowed in (
         *(("data set", name, data.list_datasets()) for name in entry["data"]),
         ("model", entry["model"], list_models()),
@@ -192,10 +207,10 @@ def _study(entry: dict[str, Any], known: dict[str, Study]) -> Study:
         try:
             turns += [run for name in entry["data"] for run in _runs(network, entry["model"], name)]
         except (ValueError, TypeError) as error:
-            raise _LineError(error, getattr(network, "line", 1)) from None
+            raise _LineError(error, getattr(network, "line", getattr(entry, "line", 1))) from None
     # By turn, then by seed, then as listed.
     runs = [run for _, run in sorted(turns, key=lambda pair: (pair[0], pair[1].seed))]
-    seen: dict[tuple[str, str, int], Planned] = {}
+    seen: dict[tuple[str, str, int | None, int], Planned] = {}
     for run in runs:
         if seen.setdefault(identity(run), run) is not run:
             raise _LineError(ValueError(f"{run.label} with seed {run.seed} stands in the study twice"), run.line)
@@ -205,6 +220,10 @@ def _study(entry: dict[str, Any], known: dict[str, Study]) -> Study:
 def _runs(entry: dict[str, Any], model: str, dataset: str) -> Iterator[tuple[int, Planned]]:
     _check_keys("network", entry, ENTRY)
     attention, options = entry["attention"], entry.get("options", {})
+    if not isinstance(options, dict):
+        raise ValueError(f"options must be an object, got {options!r}")
+    if isinstance(entry.get("width", 1), bool) or not isinstance(entry.get("width", 1), int | float):
+        raise ValueError(f"width must be a number, got {entry['width']!r}")
     if attention in ("none", "abn"):
         if options:
             raise ValueError(f"attention {attention!r} has no options, got {options}")

@@ -139,3 +139,36 @@ def test_what_a_gate_sees_of_a_map(size, corner, centre, verdict):
     assert finding.verdict == verdict
     shares = [f"{100 * cells / size**2:.0f}%" for cells in (corner, centre)]
     assert re.findall(r"\d+%", finding.evidence) == shares
+
+
+def test_the_halves_are_not_mixed_up(monkeypatch):
+    """Table 3's ch is GAM without its spatial gate, sp without its channel gate."""
+    errors = {"none": 41.0, "gam-spatialFalse": 39.0, "gam-channelFalse": 43.0}
+    options = {"gam-spatialFalse": {"spatial": False}, "gam-channelFalse": {"channel": False}}
+    runs = []
+    for label, error in errors.items():
+        network = {"name": "resnet20", "attention": label.partition("-")[0], "stem": "cifar", "num_classes": 100}
+        network |= {"attention_options": options.get(label, {})}
+        runs += [run(seed, error + 0.1 * seed, network=network) for seed in range(3)]
+    given(monkeypatch, runs)
+    verdicts = {claim.text: claim.judge for claim in claims.CLAIMS}
+    assert verdicts["Channel attention alone errs less than none."]().verdict == "supported"
+    given(monkeypatch, runs)
+    assert verdicts["Spatial attention alone errs less than none."]().verdict == "not supported"
+
+
+def test_what_the_recorded_puzzles_say():
+    """By name, so that a study or a mechanism left out shows: these runs are complete, and do not change."""
+    found = {claim.text: finding for claim, finding in claims.judged() if claim.where == claims.PUZZLES}
+    told = [(text, finding.verdict) for text, finding in found.items()]
+    assert told == [
+        ("GAM solves joint, and what pools does not.", "can't say yet"),
+        ("GAM solves spatial, and what pools does not.", "not supported"),
+        ("GAM solves channel, and what pools does not.", "not supported"),
+        ("GAM solves joint, a plain network of its size does not.", "supported"),
+        ("Channel attention alone solves joint, none does not.", "can't say yet"),
+        ("Spatial attention alone solves joint, none does not.", "supported"),
+        ("Both solve joint, and neither does alone.", "can't say yet"),
+    ]
+    first = found["GAM solves joint, and what pools does not."].evidence
+    assert first == "solved by gam: 5 of 5, se: 0 of 5, bam: 5 of 5, cbam: 3 of 5, tam: 5 of 5"

@@ -10,6 +10,7 @@ import pytest
 from gamlib import BAM, GAM, create_model, register_attention
 from gamlib.__main__ import main
 from gamlib.attention import registry
+from gamlib.attention.controls import Scaled
 from gamlib.data import puzzles
 from gamlib.training import Stopped, fit, recipes
 
@@ -124,3 +125,27 @@ def test_evaluate_refuses_other_classes(tmp_path, capsys, monkeypatch):
             assert said in capsys.readouterr().err
         monkeypatch.setattr("gamlib.cli.evaluate.chosen_data", lambda *_: dataclasses.replace(data_set, classes=()))
         assert main(["evaluate", str(path)]) == 0
+
+
+def test_a_readers_class_of_one_of_our_names_is_not_taken_for_ours():
+    class gam(GAM):
+        pass
+
+    def scaled(channels):
+        return GAM(channels, reduction=4)
+
+    assert create_model("probe", gam, {"reduction": 4}).spec["attention"] == "own-gam"
+    assert create_model("probe", scaled).spec["attention"] == "own-scaled"
+    assert create_model("probe", GAM, {"reduction": 4}).spec["attention"] == "gam"
+
+
+def test_a_constant_of_another_size_is_another_run(tmp_path):
+    for factor in (0.25, 8.0):
+        model = create_model("probe", lambda channels, factor=factor: Scaled(channels, factor=factor), width=8)
+        assert f"factor={factor}" in repr(model)
+
+
+def test_names_that_lead_elsewhere_are_refused():
+    for name in ("a/b", "../x", "a:b", "none ", "1"):
+        with pytest.raises(ValueError, match="name must be a non-empty string in lower case"):
+            register_attention(name, GAM)

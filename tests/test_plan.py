@@ -1,5 +1,6 @@
 """The plan of runs, and its runner."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from gamlib import create_model, data, plan, results
 from gamlib.__main__ import main
@@ -120,6 +122,13 @@ def network(**changes: object) -> list[dict]:
         ),
         ({"networks": network(seeds=[])}, '"attention"', r"seeds must be a list of one or more, got \[\]"),
         ({"networks": network(seeds=[-1])}, '"attention"', "seed must be an integer of 0 or more, got -1"),
+        ({"networks": network(width=None)}, '"attention"', "width must be a number, got None"),
+        ({"networks": network(options=None)}, '"attention"', "options must be an object, got None"),
+        ({"networks": []}, '"name"', r"networks must be a list of one network or more, got \[\]"),
+        ({"name": "../tiny"}, '"name"', "name must be letters, digits"),
+        ({"weights": "false"}, '"name"', "weights must be bool, got 'false'"),
+        ({"commits": "abc"}, '"name"', "commits must be list, got 'abc'"),
+        ({"switches": {"compile": 1}}, '"name"', "compile must be True or False, got 1"),
         ({"networks": network(turn=0)}, '"attention"', "turn must be an integer of 1 or more, got 0"),
         ({"networks": network() * 2}, '"attention"', "none with seed 0 stands in the study twice"),
     ],
@@ -181,7 +190,7 @@ def test_a_killed_runner_goes_on_and_records_what_an_undisturbed_one_does(tmp_pa
     paths = [write(tmp_path / name, tiny(weights=True)) for name in ("undisturbed", "killed")]
     assert run(paths[0]).returncode == 0
     killed = subprocess.Popen(command(paths[1], "--save-every", "0.0001"), stdout=subprocess.DEVNULL, env=ALONE)
-    folder = paths[1].parent / "runs" / "tiny" / "puzzles-joint" / "gam-width8-seed0"
+    folder = paths[1].parent / "runs" / "tiny" / "puzzles-joint" / "gam-width8-reduction4-seed0"
     last = recipes.get("smoke").epochs * -(-data.puzzles.COUNT["train"] // recipes.get("smoke").batch_size)
     deadline = time.monotonic() + 120
     while not (steps := [int(p.stem[-10:]) for p in folder.glob("checkpoint-*.pt")]) or max(steps) < last // 3:
@@ -221,10 +230,16 @@ def test_commits_are_not_mixed(tmp_path, capsys):
     """The first commit of the project trains otherwise; one that is unknown can't be compared."""
     for commit in (git("rev-list", "--max-parents=0", "HEAD").split()[0], "0" * 40):
         path = write(tmp_path, tiny(commits=[commit]))
-        assert record.main(["run", "--plan", str(path)]) == 2
+        assert record.main(["run", "--plan", str(path), "--study", "tiny"]) == 2
         error = capsys.readouterr().err
-        assert f"tiny was run at commit {commit[:9]}, and this checkout" in error
+        assert f"tiny was run at commit {commit}. This checkout, at" in error
         assert "may train otherwise" in error
+        # Without --study it is named and left out, and the others are carried out.
+        write(tmp_path, tiny(commits=[commit]), tiny(name="other", needs="gpu"))
+        assert record.main(["run", "--plan", str(path)]) == 0
+        printed = capsys.readouterr().out
+        assert f"left out: tiny was run at commit {commit}" in printed
+        assert "other: 1 runs that need a GPU" in printed
     assert not (tmp_path / "results").exists()
 
 
@@ -264,3 +279,119 @@ def test_compiled_and_uncompiled_must_agree(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda network: no_compiler)
     with pytest.raises(record.Refused, match=r"needs a C\+\+ compiler"):
         record.check_compiled(*arguments)
+
+
+# ------------------------------------------------------------------ what is alike, and what is kept
+
+
+def commits(folder: Path, *changes: dict[str, str]) -> list[str]:
+    """A repository with a commit for each dictionary of files."""
+    git_there = ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@t"]
+    subprocess.run(["git", "init", "-q", str(folder)], check=True)
+    found = []
+    for change in changes:
+        for name, text in change.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        subprocess.run([*git_there, "add", "-A"], check=True)
+        subprocess.run([*git_there, "commit", "-qm", "x"], check=True)
+        found.append(subprocess.run([*git_there, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip())
+    return found
+
+
+def test_commits_train_alike_where_nothing_that_decides_differs(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "PACKAGE", tmp_path / "gamlib")
+    first, text, model = commits(
+        tmp_path, {"gamlib/models/a.py": "1"}, {"README.md": "1", "gamlib/cli/a.py": "1"}, {"gamlib/models/a.py": "2"}
+    )
+    assert record.alike(first, first)
+    assert record.alike(first, text)
+    assert record.alike(f"{first}, then {text}", first)
+    assert not record.alike(first, model)
+    assert not record.alike(first, f"{text}, then {model}")
+    assert not record.alike(first, "0" * 40)
+    assert not record.alike(f"{first}+", f"{first}+"), "nobody knows what was not committed"
+
+
+def recorded_run(path: Path, **changes: object) -> results.Result:
+    """A result of the first run that the plan in `path` owes, put among its results."""
+    (study, *_) = plan.read(path)
+    planned = study.runs[0]
+    run = results.load("puzzles-joint")[0]
+    network = planned.network | {"num_classes": 10, "stem": "puzzles"}
+    network["attention_options"] = {"reduction": 4} if planned.network["attention"] == "gam" else {}
+    return dataclasses.replace(
+        run,
+        **({"network": network, "seed": planned.seed, "reduction": planned.reduction, "commit": "0" * 40} | changes),
+    )
+
+
+def test_a_recorded_run_is_never_lost(tmp_path, capsys):
+    """One that is not in the plan, or stands there twice, is named before anything is trained."""
+    path = write(tmp_path, tiny(networks=[*network(seeds=[0, 1]), *tiny()["networks"]]))
+    (tmp_path / "results").mkdir()
+    for runs, why in [
+        ([recorded_run(path, seed=9)], "is not in the plan"),
+        ([recorded_run(path)] * 2, "stands there twice"),
+        ([recorded_run(path, reduction=2)], "is not in the plan"),
+    ]:
+        results.save(runs, tmp_path / "results" / "tiny.json")
+        before = (tmp_path / "results" / "tiny.json").read_bytes()
+        assert record.main(["run", "--plan", str(path), "--study", "tiny"]) == 2
+        assert why in capsys.readouterr().err
+        assert (tmp_path / "results" / "tiny.json").read_bytes() == before
+
+
+def test_a_neighbours_commit_binds(tmp_path, capsys):
+    path = write(
+        tmp_path,
+        tiny(networks=network()),
+        {"name": "beside", "question": "?", "beside": "tiny", "networks": network(width=9)},
+    )
+    (tmp_path / "results").mkdir()
+    results.save([recorded_run(path)], tmp_path / "results" / "tiny.json")
+    assert record.main(["run", "--plan", str(path), "--study", "beside"]) == 2
+    assert "beside was run at commit 0000000" in capsys.readouterr().err
+
+
+def test_results_stand_in_the_plans_order_and_one_seed_keeps_its_weights(tmp_path):
+    networks = [*tiny()["networks"], {"attention": "none", "width": 8, "seeds": [1, 0], "turn": 2}]
+    path = write(tmp_path, tiny(weights=True, networks=networks))
+    (study,) = plan.read(path)
+    dataset = data.puzzles.dataset("joint").first(64)
+    for planned in reversed(study.runs):
+        model, _, _ = record.built(study, planned, dataset)
+        out = tmp_path / f"{planned.label}{planned.seed}"
+        out.mkdir()
+        save_file(model.state_dict(), out / "weights.safetensors")
+        network = model.spec
+        run = recorded_run(path, network=network, seed=planned.seed, reduction=planned.reduction)
+        record.add(study, run, dataset, out, tmp_path)
+    kept = results.read(tmp_path / "results" / "tiny.json")
+    assert [(run.label, run.seed) for run in kept] == [("gam-width8", 0), ("none-width8", 0), ("none-width8", 1)]
+    zoo = {path.name: load_file(path) for path in (tmp_path / "zoo").glob("*")}
+    assert set(zoo) == {f"puzzles-joint-probe-{label}-width8.safetensors" for label in ("gam", "none")}
+    first = load_file(tmp_path / "none-width80" / "weights.safetensors")
+    assert torch.equal(zoo["puzzles-joint-probe-none-width8.safetensors"]["conv1.weight"], first["conv1.weight"].half())
+
+
+def test_what_is_recorded_here_is_the_forecast(tmp_path, monkeypatch):
+    path = write(tmp_path, tiny(networks=network(seeds=[0, 1])))
+    (study,) = plan.read(path)
+    (tmp_path / "results").mkdir()
+    here = record.device_name(record.best_device())
+    results.save([recorded_run(path, device=here, seconds=1234.0)], tmp_path / "results" / "tiny.json")
+    monkeypatch.setattr(record, "forecast", lambda *_: pytest.fail("it was measured again"))
+    arguments = record.parser().parse_args(["owed", "--plan", str(path)])
+    assert record.Costs(study, arguments).left(study.runs[1]) == 1234.0
+    log = record.folder_of(study, study.runs[1], arguments)
+    log.mkdir(parents=True)
+    (log / "metrics.jsonl").write_text("{}\n")
+    assert record.Costs(study, arguments).left(study.runs[1]) == 0
+
+
+def test_only_what_needs_a_gpu_where_that_is_asked(tmp_path, capsys):
+    path = write(tmp_path, tiny(), tiny(name="other", needs="gpu"))
+    assert record.main(["owed", "--gpu", "--plan", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines() == ["other: 1 runs that need a GPU", "Nothing is owed that this machine can run."]

@@ -173,6 +173,8 @@ def test_gamlib_results_of_a_readers_own_runs(capsys, tmp_path):
         (["--missing", "--claims"], "it goes with no source and no other option"),
         (["--missing", "--against", "none"], "--missing judges the recorded runs"),
         (["--chart", "x.png"], "--chart draws one source, got 0"),
+        (["puzzles-joint", "--chart", "x.jpg"], "--chart writes a PNG: a name that ends in .png, got 'x.jpg'"),
+        (["ablation-halves", "--chart", "x.png"], "a chart shows runs of one network on one data set, got probe on"),
     ],
 )
 def test_gamlib_results_refuses(capsys, tmp_path, arguments, message):

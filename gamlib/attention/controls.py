@@ -66,5 +66,9 @@ class Scaled(nn.Module):
             raise ValueError(f"factor must be a finite number, not 0, got {factor!r}")
         self.factor = factor
 
+    def extra_repr(self) -> str:
+        """Factor: a run's identity holds what its network prints."""
+        return f"factor={self.factor}"
+
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         return x * self.factor

@@ -1,6 +1,7 @@
 """The registry: mechanisms by name, as typed, their options, their place, and their label."""
 
 import inspect
+import re
 from collections.abc import Callable
 
 from torch import nn
@@ -47,8 +48,8 @@ def register_attention(name: str, cls: Callable[..., nn.Module]) -> None:
     Raises:
         ValueError: for a name of the course's own, one that is not lower case, or a `cls` that can't be called.
     """
-    if not isinstance(name, str) or not name or name != name.lower():
-        raise ValueError(f"name must be a non-empty string in lower case, got {name!r}")
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_.-]*", name):
+        raise ValueError(f"name must be a non-empty string in lower case (letters, digits, _ . -), got {name!r}")
     if name in _TAKEN:
         raise ValueError(f"name {name!r} belongs to gamlib; choose one that is not among {', '.join(_TAKEN)}")
     if not callable(cls):
@@ -80,7 +81,8 @@ def attention_name(attention: str | Callable[..., nn.Module]) -> str:
     for name, cls in {**_REGISTRY, **_CONTROLS}.items():
         if cls is function:
             return name
-    return getattr(function, "__name__", type(function).__name__)
+    name = getattr(function, "__name__", type(function).__name__)
+    return f"own-{name}" if name in _REGISTRY or name in _TAKEN else name  # a reader's class of one of our names
 
 
 def place_of(attention: str | Callable[..., nn.Module]) -> str:

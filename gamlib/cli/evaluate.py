@@ -57,7 +57,7 @@ def check_classes(classes: Sequence[str], dataset: data.Data) -> None:
     """Raise UsageError where the data has other classes than the network was trained on, or another order of them."""
     theirs = dataset.classes
     if not classes or not theirs or tuple(classes) == theirs:
-        return  # runs before version 0.2 did not store them
+        return  # the first runs did not store them
     place = next((i for i, pair in enumerate(zip(classes, theirs, strict=False)) if pair[0] != pair[1]), None)
     where = f"{len(classes)} against {len(theirs)}"
     if place is not None:

@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
     if arguments.chart is not None and len(arguments.source) != 1:
         raise UsageError(f"--chart draws one source, got {len(arguments.source)}")
+    if arguments.chart is not None and arguments.chart.suffix.lower() != ".png":
+        raise UsageError(f"--chart writes a PNG: a name that ends in .png, got {str(arguments.chart)!r}")
     for source in arguments.source or results.list_recorded():
         runs = read(source)
         print(f"{source}\n\n{results.table(runs)}\n")

@@ -54,9 +54,15 @@ def draw_errors(runs: Sequence[Result], control: str | None = None) -> "Figure":
     Args:
         runs: of one data set and backbone.
         control: the label whose mean is drawn through all rows, to compare with.
+
+    Raises:
+        ValueError: for no runs, or runs of several data sets or backbones.
     """
     from matplotlib.figure import Figure
 
+    kinds = sorted({f"{run.network['name']} on {run.data}" for run in runs})
+    if len(kinds) != 1:
+        raise ValueError(f"a chart shows runs of one network on one data set, got {', '.join(kinds) or 'no runs'}")
     rows = groups(runs)
     figure = Figure(figsize=(8, 1.3 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()

@@ -99,7 +99,7 @@ def read(path: Path) -> list[Result]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not complete JSON ({error}); delete it") from None
+        raise ValueError(f"{path} is not complete JSON ({error}); restore it, or delete it") from None
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
         raise ValueError(f"{path}: schema {schema!r}, expected {SCHEMA}; written by another gamlib?")

@@ -22,6 +22,9 @@ class Speed:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
+        for name, value in self.switches().items():
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be True or False, got {value!r}")
 
     def switches(self) -> dict[str, bool]:
         """All but the precision, which depends on the device."""
