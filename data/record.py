@@ -2,6 +2,7 @@
 
     python data/record.py owed                what the plan still owes, and what that costs on this machine
     python data/record.py run --hours 3       the owed runs, in the plan's order, as far as they end in time
+    python data/record.py pages               what is recorded, into the tables and the chart of both READMEs
 
 A run that was cut, by whatever, goes on where it stopped. Results go to results/STUDY.json; where a study keeps its
 weights, those of its first seed go to zoo/. Checkpoints lie in runs/STUDY/, which git ignores. Commit what is new.
@@ -14,12 +15,13 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save
 
-from gamlib import create_model, data, plan, results
+from gamlib import claims, cli, create_model, data, plan, results
 from gamlib._device import best_device, device_name
 from gamlib._files import write
 from gamlib._paths import PACKAGE
@@ -32,6 +34,7 @@ from gamlib.training.forecast import duration, forecast
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.trainer import Trainer
 
+ROOT = PACKAGE.parent
 # What decides how a network is trained: commits between which none of it differs train alike.
 DECIDES = ("gamlib/attention", "gamlib/models", "gamlib/data", "gamlib/training", "gamlib/_device.py")
 AGREE = (
@@ -50,7 +53,7 @@ def main(argv: list[str]) -> int:
         studies = plan.read(arguments.plan)
         if arguments.threads is not None:
             torch.set_num_threads(arguments.threads)
-        {"owed": owed, "run": run}[arguments.command](studies, arguments)
+        {"owed": owed, "run": run, "pages": pages}[arguments.command](studies, arguments)
     except (ValueError, Refused, DataError, CheckpointError, OSError) as error:
         print(f"record.py: {error}", file=sys.stderr)
         return 2
@@ -69,6 +72,9 @@ def main(argv: list[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = top.add_subparsers(dest="command", required=True)
+    commands.add_parser("pages", help="renew the tables and the chart of README.md and data/README.md").set_defaults(
+        plan=None, threads=None
+    )
     for name, text in (("owed", "what is owed, and its cost on this machine"), ("run", "carry it out")):
         command = commands.add_parser(name, help=text)
         command.add_argument("--study", metavar="NAME", help="this one alone; by default all that this machine can run")
@@ -127,6 +133,23 @@ def run(studies: list[Study], arguments: argparse.Namespace) -> None:
                 print(f"{study.name}: {planned.label}, seed {planned.seed}, would not end in the {duration(left)} left")
                 return
             carry_out(study, planned, arguments)
+
+
+def pages(studies: list[Study], arguments: argparse.Namespace) -> None:
+    """Renew what stands between the marks of both READMEs, and the chart. Tests compare them with the records."""
+
+    def renew(path: Path, mark: str, table: Callable[..., str]) -> None:
+        pattern = rf"(<!-- {mark}((?: \S+)*) -->\n\n).*?(\n\n<!-- /{mark} -->)"
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(pattern, lambda match: match[1] + table(*match[2].split()) + match[3], text, flags=re.S)
+        path.write_text(text, encoding="utf-8")
+        print(f"{path.relative_to(ROOT)}: {mark}")
+
+    renew(ROOT / "README.md", "results", lambda name: results.table(results.load(name)))
+    renew(ROOT / "README.md", "differences", lambda name, label: results.differences(results.load(name), label))
+    renew(ROOT / "data" / "README.md", "claims", claims.table)
+    chart = ROOT / "notebooks" / "images" / "cifar100_errors.png"
+    cli.run(["results", "cifar100-resnet20-laptop", "--against", "none-width25", "--chart", str(chart)])
 
 
 def chosen(studies: list[Study], arguments: argparse.Namespace) -> list[tuple[Study, list[Planned]]]:
