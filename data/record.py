@@ -118,21 +118,30 @@ def owed(studies: list[Study], arguments: argparse.Namespace) -> None:
         for planned in runs:
             by_label.setdefault(planned.label, []).append(planned)
         for label, group in by_label.items():
-            seconds = [costs.left(planned) for planned in group]
             seeds = " ".join(str(planned.seed) for planned in group)
-            print(f"    {label:<24} seeds {seeds:<10} {duration(sum(seconds))}", flush=True)
+            try:
+                cost = duration(sum(costs.left(planned) for planned in group))
+            except Diverged as error:
+                cost = f"does not train here: {error}"
+            print(f"    {label:<24} seeds {seeds:<10} {cost}", flush=True)
 
 
 def run(studies: list[Study], arguments: argparse.Namespace) -> None:
     """Carry out what is owed, and record it."""
     end = None if arguments.hours is None else time.monotonic() + 3600 * arguments.hours
     for study, runs in chosen(studies, arguments):
-        costs = Costs(study, arguments)
+        costs, diverged = Costs(study, arguments), set()
         for planned in runs:
-            if end is not None and costs.left(planned) > (left := max(0.0, end - time.monotonic())):
-                print(f"{study.name}: {planned.label}, seed {planned.seed}, would not end in the {duration(left)} left")
-                return
-            carry_out(study, planned, arguments)
+            if planned.label in diverged:
+                continue
+            try:
+                if end is not None and costs.left(planned) > (left := max(0.0, end - time.monotonic())):
+                    print(f"{study.name}: {planned.label}, seed {planned.seed}, would not end in {duration(left)}")
+                    return
+                carry_out(study, planned, arguments)
+            except Diverged as error:  # the others may train all the same
+                print(f"left out: {study.name}: {planned.label}, seed {planned.seed}: {error}", file=sys.stderr)
+                diverged.add(planned.label)
 
 
 def pages(studies: list[Study], arguments: argparse.Namespace) -> None:
@@ -309,6 +318,8 @@ def check_compiled(study: Study, planned: Planned, dataset, speed: Speed) -> Non
             losses[switched.compile] = [
                 trainer.sums[1].item() for _ in zip(trainer.train_epoch(Interrupt()), range(3), strict=False)
             ]
+        except Diverged:
+            raise
         except Exception as error:  # torch.compile's own are of many kinds
             if not switched.compile:
                 raise

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from gamlib import create_model, data, plan, results
 from gamlib.__main__ import main
-from gamlib.training import Speed, recipes
+from gamlib.training import Diverged, Speed, recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = plan.read()
@@ -222,7 +222,7 @@ def test_a_killed_runner_goes_on_and_records_what_an_undisturbed_one_does(tmp_pa
 
 def test_no_run_is_started_that_would_not_end_in_time(tmp_path):
     path = write(tmp_path, tiny())
-    assert "tiny: gam-width8, seed 0, would not end in the" in run(path, "--hours", "0.00001").stdout
+    assert "tiny: gam-width8, seed 0, would not end in" in run(path, "--hours", "0.00001").stdout
     assert not (tmp_path / "results").exists()
 
 
@@ -388,6 +388,24 @@ def test_what_is_recorded_here_is_the_forecast(tmp_path, monkeypatch):
     log.mkdir(parents=True)
     (log / "metrics.jsonl").write_text("{}\n")
     assert record.Costs(study, arguments).left(study.runs[1]) == 0
+
+
+def test_what_diverges_is_left_out_and_the_others_go_on(tmp_path, capsys, monkeypatch):
+    path = write(tmp_path, tiny(networks=[*tiny()["networks"], *network(width=8, seeds=[0])]))
+    carried = []
+
+    def carry_out(study, planned, arguments):
+        if planned.label == "gam-width8":
+            raise Diverged("step 1: gradient norm nan")
+        carried.append(planned.label)
+
+    monkeypatch.setattr(record, "carry_out", carry_out)
+    assert record.main(["run", "--plan", str(path)]) == 0
+    assert "left out: tiny: gam-width8, seed 0: step 1: gradient norm nan" in capsys.readouterr().err
+    assert carried == ["none-width8"]
+    monkeypatch.setattr(record, "forecast", lambda *_: carry_out(None, plan.read(path)[0].runs[0], None))
+    assert record.main(["owed", "--plan", str(path)]) == 0
+    assert "gam-width8               seeds 0          does not train here: step 1" in capsys.readouterr().out
 
 
 def test_only_what_needs_a_gpu_where_that_is_asked(tmp_path, capsys):
