@@ -25,10 +25,11 @@ from gamlib import claims, cli, create_model, data, plan, results
 from gamlib._device import best_device, device_name
 from gamlib._files import write
 from gamlib._paths import PACKAGE
+from gamlib.cli.options import UsageError, usable
 from gamlib.data import DataError
 from gamlib.models import fitting_stem
 from gamlib.plan import Planned, Study
-from gamlib.training import CheckpointError, Diverged, Speed, Stopped, checkpoint, evaluate, fit, recipes
+from gamlib.training import Diverged, Speed, checkpoint, evaluate, fit, recipes
 from gamlib.training.folder import LOG
 from gamlib.training.forecast import duration, forecast
 from gamlib.training.interrupt import Interrupt
@@ -37,36 +38,26 @@ from gamlib.training.trainer import Trainer
 ROOT = PACKAGE.parent
 # What decides how a network is trained: commits between which none of it differs train alike.
 DECIDES = ("gamlib/attention", "gamlib/models", "gamlib/data", "gamlib/training", "gamlib/_device.py")
-AGREE = (
-    1e-2  # between the first losses of a compiled and of an uncompiled network; later ones drift, as any rounding does
-)
+# Between the first losses of a compiled and of an uncompiled network; later ones drift, as after any other rounding.
+AGREE = 1e-2
 
 
-class Refused(Exception):
+class Refused(UsageError):
     """A study that can't be carried out here; the message says why, and what to do."""
 
 
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0, 2 for a mistake of the user's or of the plan, 130 and 143 after Ctrl-C and SIGTERM."""
     arguments = parser().parse_args(argv)
-    try:
+
+    def work() -> int:
         studies = plan.read(arguments.plan)
         if arguments.threads is not None:
             torch.set_num_threads(arguments.threads)
         {"owed": owed, "run": run, "pages": pages}[arguments.command](studies, arguments)
-    except (ValueError, Refused, DataError, CheckpointError, OSError) as error:
-        print(f"record.py: {error}", file=sys.stderr)
-        return 2
-    except Diverged as error:
-        print(f"record.py: {error}", file=sys.stderr)
-        return 1
-    except Stopped as stopped:
-        print(f"\n{stopped}")
-        return stopped.exit_code
-    except KeyboardInterrupt:
-        print("\nStopped at once.", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    return cli.exit_code("record.py", lambda: usable(work))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -285,8 +276,8 @@ class Costs:
 
 def folder_of(study: Study, planned: Planned, arguments: argparse.Namespace) -> Path:
     """Where a run's checkpoints lie."""
-    name = f"{planned.label}-seed{planned.seed}"
-    name = name if planned.reduction is None else f"{planned.label}-reduction{planned.reduction}-seed{planned.seed}"
+    reduction = "" if planned.reduction is None else f"-reduction{planned.reduction}"
+    name = f"{planned.label}{reduction}-seed{planned.seed}"
     return arguments.plan.parent / "runs" / study.name / planned.data / name
 
 

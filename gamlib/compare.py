@@ -112,5 +112,5 @@ def plan(
             target = count(build(**arguments(control)))
             plain = nearest_width(lambda n: build(**arguments("none", width=nth_width(model, n))), count, target)
             network = arguments("none", width=nth_width(model, plain))
-            networks[label_of(build(**network).spec)] = network
+            networks[label_of(network)] = network
     return networks

@@ -12,7 +12,7 @@ from typing import Any
 from gamlib import data, results
 from gamlib._checks import check_integer, check_seed, unknown_name
 from gamlib._paths import recorded
-from gamlib.attention import full_options, label_of, list_attention, list_controls
+from gamlib.attention import full_options, is_known, label_of, list_attention, list_controls
 from gamlib.models import list_models
 from gamlib.results import Result
 from gamlib.training import Speed, recipes
@@ -39,8 +39,8 @@ class Planned:
     def reduction(self) -> int | None:
         """Reduction of the result that it will have."""
         attention = self.network["attention"]
-        is_module = attention not in ("none", "abn")
-        return full_options(attention, self.network["attention_options"]).get("reduction") if is_module else None
+        options = full_options(attention, self.network["attention_options"]) if is_known(attention) else {}
+        return options.get("reduction")
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,12 @@ def table(studies: Sequence[Study]) -> str:
 
 
 def _hours(study: Study, owed: Sequence[Planned]) -> float | None:
-    seconds: dict[tuple[str, str], list[float]] = {}
+    seconds: dict[tuple, list[float]] = {}
     for run in study.recorded():
-        seconds.setdefault((run.data, run.label), []).append(run.seconds)
-    if any((run.data, run.label) not in seconds for run in owed):
+        seconds.setdefault(identity(run)[:3], []).append(run.seconds)
+    if any(identity(run)[:3] not in seconds for run in owed):
         return None
-    return sum(statistics.mean(seconds[run.data, run.label]) for run in owed) / 3600
+    return sum(statistics.mean(seconds[identity(run)[:3]]) for run in owed) / 3600
 
 
 # ------------------------------------------------------------------ reading, with line numbers
@@ -180,8 +180,7 @@ def _study(entry: dict[str, Any], known: dict[str, Study]) -> Study:
         shared = ("data", "model", "recipe", "needs", "switches", "commits")
         if changed := [key for key in shared if key in entry]:
             raise ValueError(f"a study beside {beside!r} shares its {', '.join(shared)}; take {changed[0]!r} out")
-        line, entry = entry.line, _Object(entry | {key: getattr(known[beside], key) for key in shared})
-        entry.line = line
+        entry.update({key: getattr(known[beside], key) for key in shared})
     for key in ("name", "question", "data", "model", "recipe", "needs", "networks"):
         if key not in entry:
             raise ValueError(f"a study must have a {key}")
@@ -219,6 +218,8 @@ def _study(entry: dict[str, Any], known: dict[str, Study]) -> Study:
 
 def _runs(entry: dict[str, Any], model: str, dataset: str) -> Iterator[tuple[int, Planned]]:
     _check_keys("network", entry, ENTRY)
+    if "attention" not in entry:
+        raise ValueError("a network must have an attention")
     attention, options = entry["attention"], entry.get("options", {})
     if not isinstance(options, dict):
         raise ValueError(f"options must be an object, got {options!r}")
@@ -227,7 +228,7 @@ def _runs(entry: dict[str, Any], model: str, dataset: str) -> Iterator[tuple[int
     if attention in ("none", "abn"):
         if options:
             raise ValueError(f"attention {attention!r} has no options, got {options}")
-    elif attention not in (*list_attention(), *list_controls()):
+    elif not is_known(attention):
         raise unknown_name("attention", attention, ["none", *list_attention(), *list_controls(), "abn"])
     else:
         full_options(attention, options)
@@ -248,5 +249,3 @@ def _check_keys(what: str, entry: dict[str, Any], allowed: Sequence[str]) -> Non
     for key in entry:
         if key not in allowed:
             raise unknown_name(f"field of a {what}", key, allowed)
-    if what == "network" and "attention" not in entry:
-        raise ValueError("a network must have an attention")

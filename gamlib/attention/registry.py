@@ -37,6 +37,11 @@ def list_controls() -> list[str]:
     return list(_CONTROLS)
 
 
+def is_known(name: str) -> bool:
+    """Whether `create_attention` builds it: the name of a mechanism or of a control."""
+    return name in _REGISTRY or name in _CONTROLS
+
+
 def register_attention(name: str, cls: Callable[..., nn.Module]) -> None:
     """Make `cls` known as `name` to create_attention, create_model and insert_attention, in this process.
 
@@ -68,7 +73,7 @@ def create_attention(name: str, channels: int, **options: object) -> nn.Module:
 
 
 def _find(name: str) -> Callable[..., nn.Module]:
-    if name not in _REGISTRY and name not in _CONTROLS:
+    if not is_known(name):
         raise unknown_name("attention", name, _REGISTRY)
     return _REGISTRY.get(name) or _CONTROLS[name]
 
@@ -121,8 +126,7 @@ def variant(attention: str, reduction: int | None) -> tuple[str, dict[str, objec
         ValueError: for something else than OPTION=VALUE, separated by commas, after the colon.
     """
     name, colon, given = attention.partition(":")
-    built_by_name = name in (*list_attention(), *list_controls())
-    has_reduction = built_by_name and "reduction" in full_options(name, {})
+    has_reduction = is_known(name) and "reduction" in full_options(name, {})
     options: dict[str, object] = {"reduction": reduction} if has_reduction and reduction is not None else {}
     for part in given.split(",") if colon else []:
         option, equals, value = part.partition("=")
@@ -139,7 +143,7 @@ def variant(attention: str, reduction: int | None) -> tuple[str, dict[str, objec
 def label_of(network: dict[str, object]) -> str:
     """A name for a network's `spec`: its attention, its unusual options (but for the reduction), width and stem."""
     name = str(network.get("attention", network["name"]))
-    usual = full_options(name, {}) if name in (*list_attention(), *list_controls()) else {}
+    usual = full_options(name, {}) if is_known(name) else {}
     options = {key: value for key, value in network.get("attention_options", {}).items() if key != "reduction"}
     unusual = {key: value for key, value in options.items() if value != usual.get(key, value)}
     unusual |= {"width": network["width"]} if "width" in network else {}

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gamlib.cli import compare, doctor, evaluate, paper, resize, results, train
 from gamlib.cli.options import UsageError
@@ -29,17 +29,26 @@ def run(argv: Sequence[str]) -> int:
         user's; 130 after Ctrl-C, 143 after SIGTERM.
     """
     arguments = parser().parse_args(argv)
-    try:
+
+    def work() -> int:
         if arguments.command in ("train", "evaluate", "compare"):
             distributed.start()
         if not distributed.is_main_process():
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
         return arguments.run(arguments)
+
+    return exit_code(f"gamlib {arguments.command}", work)
+
+
+def exit_code(program: str, work: Callable[[], int]) -> int:
+    """What `work` returns; where it fails, a sentence on standard error, and the code that `run` promises."""
+    try:
+        return work()
     except (DataError, CheckpointError, UsageError, OSError) as error:
-        print(f"gamlib {arguments.command}: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     except Diverged as error:
-        print(f"gamlib {arguments.command}: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 1
     except Stopped as stopped:
         print(f"\n{stopped}")

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from gamlib import data
-from gamlib.attention import list_attention, list_controls
+from gamlib.attention import is_known, list_attention
 from gamlib.cli.options import (
     UsageError,
     add_data_options,
@@ -112,7 +112,7 @@ def build(network: dict[str, object], path: Path, weights: Path | None = None) -
             f"{path} holds {network['name']}, a network that gamlib did not build; use gamlib.training.evaluate"
         )
     attention = network["attention"]
-    if attention not in ("none", "abn", *list_attention(), *list_controls()):
+    if attention not in ("none", "abn") and not is_known(attention):
         raise UsageError(
             f"{path} holds a network with attention {attention!r}, which this process does not know. Where it is your "
             f"own, register_attention({attention!r}, ...) and test it from Python with gamlib.training.evaluate; known "

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     for source in arguments.source or results.list_recorded():
         runs = read(source)
         print(f"{source}\n\n{results.table(runs)}\n")
-        beside = controls(source)
+        beside = controls(source) if arguments.against or arguments.chart else []
         labels = {run.label for run in beside + runs}
         # Among all recorded runs, those of studies with nothing to compare are no mistake of the reader's.
         if arguments.against and (arguments.source or (arguments.against in labels and len(labels) > 1)):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gamlib._checks import check_integer, unknown_name
-from gamlib.attention import attention_name, full_options, list_attention, list_controls, place_of
+from gamlib.attention import attention_name, full_options, is_known, list_attention, place_of
 
 # Each network's stems; the first is its own.
 STEMS = {
@@ -79,7 +79,7 @@ def create_model(
     if name not in STEMS:
         raise unknown_name("model", name, STEMS)
     attention = None if attention == "none" else attention
-    if isinstance(attention, str) and attention not in ("abn", *list_attention(), *list_controls()):
+    if isinstance(attention, str) and attention != "abn" and not is_known(attention):
         raise unknown_name("attention", attention, ["none", *list_attention(), "abn"])
     options = attention_options or {}
     if attention in (None, "abn") and options:
