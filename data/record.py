@@ -139,11 +139,14 @@ def pages(studies: list[Study], arguments: argparse.Namespace) -> None:
     """Renew what stands between the marks of both READMEs, and the chart. Tests compare them with the records."""
 
     def renew(path: Path, mark: str, table: Callable[..., str]) -> None:
-        pattern = rf"(<!-- {mark}((?: \S+)*) -->\n\n).*?(\n\n<!-- /{mark} -->)"
-        text = path.read_text(encoding="utf-8")
-        text = re.sub(pattern, lambda match: match[1] + table(*match[2].split()) + match[3], text, flags=re.S)
+        pattern = rf"(<!-- {mark}(?::((?: \S+)+))? -->\n\n).*?(\n\n<!-- /{mark} -->)"
+
+        def renewed(match: re.Match) -> str:
+            return match[1] + table(*(match[2] or "").split()) + match[3]
+
+        text, count = re.subn(pattern, renewed, path.read_text(encoding="utf-8"), flags=re.S)
         path.write_text(text, encoding="utf-8")
-        print(f"{path.relative_to(ROOT)}: {mark}")
+        print(f"{path.relative_to(ROOT)}: {count} x {mark}")
 
     renew(ROOT / "README.md", "results", lambda name: results.table(results.load(name)))
     renew(ROOT / "README.md", "differences", lambda name, label: results.differences(results.load(name), label))

@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -388,6 +389,26 @@ def test_what_is_recorded_here_is_the_forecast(tmp_path, monkeypatch):
     log.mkdir(parents=True)
     (log / "metrics.jsonl").write_text("{}\n")
     assert record.Costs(study, arguments).left(study.runs[1]) == 0
+
+
+def test_pages_renews_every_table_and_the_chart(tmp_path, monkeypatch):
+    """Emptied copies become what is committed, which tests/test_recorded.py compares with the records."""
+    images = tmp_path / "notebooks" / "images"
+    images.mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    pages = {}
+    for name in ("README.md", "data/README.md"):
+        pages[name] = (ROOT / name).read_text(encoding="utf-8")
+        emptied, count = re.subn(
+            r"(<!-- (results|differences|claims).*?-->\n\n).*?(\n\n<!-- /)", r"\1old\3", pages[name], flags=re.S
+        )
+        assert count == {"README.md": 6, "data/README.md": 1}[name]
+        (tmp_path / name).write_text(emptied, encoding="utf-8")
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    assert record.main(["pages"]) == 0
+    for name, text in pages.items():
+        assert (tmp_path / name).read_text(encoding="utf-8") == text
+    assert (images / "cifar100_errors.png").is_file()
 
 
 def test_what_diverges_is_left_out_and_the_others_go_on(tmp_path, capsys, monkeypatch):
