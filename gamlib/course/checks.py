@@ -1,24 +1,42 @@
 """Checks a reader's solution of an exercise, and says what is wrong with it; a known mistake is called by its name."""
 
-import copy
-import math
+import dataclasses
+import functools
+import inspect
+import re
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gamlib._checks import unknown_name
-from gamlib.course.describe import describe_difference, describe_error, is_stub, readers_frames
+from gamlib.course import gradients, parameters, slips
+from gamlib.course.describe import describe_difference, describe_error, is_stub, readers_frames, told
 from gamlib.course.exercise import Exercise, Mistake, Trial
 from gamlib.course.exercises import EXERCISES
 from gamlib.course.exercises._draw import GENERATOR
-from gamlib.course.parameters import UnlikeParameters, is_lazy, judge, shapes_of, squeezed
+from gamlib.course.modules import fill, in_order, modules_for, orders
+from gamlib.course.relations import relation
+from gamlib.course.replacing import Replacing
+from gamlib.course.values import agree, copied, plain, same
 
 NOT_ATTEMPTED = "not attempted yet. Write it in the cell above, then run this one again."
+IN_THIS_CELL = "not attempted yet. Write it in this cell, then run it again."
 NOTHING_RETURNED = "not attempted yet, or its return is missing: it gives None."
-NO_GRADIENT = "not yet. No gradient reaches its parameters, so it can't be trained: a no_grad, .data or detach?"
+NOT_ALWAYS = "not yet. It gives None for some inputs: is a return missing?"
+CHANGED = (
+    "not yet. The numbers are right, but it changes what it is given, in place, and whoever called it still needs "
+    "that: write x = x * y, not x *= y."
+)
+NO_TENSOR = " (As an array or a number it hands no gradient on; in a network, keep to PyTorch's functions.)"
+# What PyTorch says where one side is float64, as the trials are, and the other is float32.
+TWO_TYPES = re.compile(r"same dtype|scalar type|Found dtype|type \(\w+\) and|should be the same|dtypes? .* match")
+
+
+class OtherType(Exception):
+    """Something in a solution can't be float64."""
 
 
 def check(name: str, solution: Callable | type[nn.Module] | nn.Module) -> None:
@@ -27,19 +45,33 @@ def check(name: str, solution: Callable | type[nn.Module] | nn.Module) -> None:
     Args:
         name: of the exercise, such as "se.gate".
         solution: a function of the exercise's arguments; or a module, or its class. A module gets the reference's
-            weights, parameter by parameter, in their order: so a 1x1 convolution will do for a Linear. A module is
-            copied first, and random numbers go on as if nothing had been checked.
+            weights, layer by layer, in the order of declaration, or in another one in which they fit; a 1x1 convolution
+            will do for a Linear. It is tried in training and in eval. A module is copied first, and random numbers go
+            on as if nothing had been checked.
 
     Raises:
         ValueError: for an unknown exercise.
     """
     if not isinstance(name, str) or name not in EXERCISES:
         raise unknown_name("exercise", str(name), EXERCISES)
-    print(f"{name}: {answer(EXERCISES[name], solution)}")
+    said = answer(EXERCISES[name], solution)
+    if said == NOT_ATTEMPTED and file_of(solution) == sys._getframe(1).f_code.co_filename:
+        said = IN_THIS_CELL
+    print(f"{name}: {said}")
 
 
-def answer(exercise: Exercise, solution: Callable | type[nn.Module] | nn.Module, seed: int = 0) -> str:
+def file_of(solution: object) -> str | None:
+    """The file, or the notebook's cell, that a solution is written in."""
+    try:
+        function = solution.forward if isinstance(solution, type | nn.Module) else solution
+        return inspect.unwrap(function).__code__.co_filename
+    except Exception:  # a reader's object may be anything
+        return None
+
+
+def answer(exercise: Exercise, solution: object, seed: int = 0) -> str:
     """What `check` prints, without the exercise's name. `seed` decides the inputs that are drawn."""
+    default = torch.get_default_dtype()
     surroundings = (
         torch.random.fork_rng(devices=[]),
         torch.inference_mode(False),
@@ -50,121 +82,222 @@ def answer(exercise: Exercise, solution: Callable | type[nn.Module] | nn.Module,
     with ExitStack() as stack:
         for context in surroundings:
             stack.enter_context(context)
+        stack.callback(torch.set_default_dtype, default)
+        torch.set_default_dtype(torch.float32)
         GENERATOR.manual_seed(seed)
-        return _answer(exercise, solution, exercise.trials())
-
-
-def _answer(exercise: Exercise, solution: object, trials: Sequence[Trial]) -> str:
-    advice = ""
-    if isinstance(solution, nn.Module):  # built for one size already
-        if not any(fits(solution, trial) for trial in trials):
-            advice = "\n  Hand over the class: it is built here for several sizes."
-        trials = [trial for trial in trials if fits(solution, trial)] or trials[:1]
-    elif isinstance(solution, type):
-        given = ", ".join(f"{key}={value}" for key, value in trials[0].construct.items())
-        advice = f"\n  The class is called with {given}." if given else "\n  A function is asked for, not a class."
-    expected = [exercise.reference(*trial.inputs, *trial.weights) for trial in trials]
-    got = []
-    for trial, wanted in zip(trials, expected, strict=True):
+        trials = list(exercise.trials())
         try:
-            value = apply(solution, trial)
-            got.append(plain(value, wanted))
-        except UnlikeParameters as unlike:
-            return judge(exercise, trials, unlike, wanted) or NOT_ATTEMPTED
-        except NoGradient:
-            return NO_GRADIENT
-        except NotImplementedError as error:
-            return NOT_ATTEMPTED if is_stub(error) else describe_error(error)
-        except (Exception, SystemExit) as error:
-            return describe_error(error) + advice * (not readers_frames(error) or isinstance(solution, nn.Module))
+            return judged(exercise, solution, [in_type(trial, torch.float64) for trial in trials])
+        except OtherType:
+            return judged(exercise, solution, [in_type(trial, torch.float32) for trial in trials])
+
+
+def in_type(trial: Trial, dtype: torch.dtype) -> Trial:
+    """The trial with its floating-point numbers in `dtype`: float64, so that rounding does not hide a mistake."""
+
+    def typed(values):
+        return tuple(v.to(dtype) if isinstance(v, Tensor) and v.is_floating_point() else v for v in values)
+
+    return dataclasses.replace(trial, inputs=typed(trial.inputs), weights=typed(trial.weights))
+
+
+def judged(exercise: Exercise, solution: object, trials: Sequence[Trial]) -> str:
+    """What is to be said, whatever a reader's object does. Raises OtherType where float64 can't be."""
+    is_class = issubclass(type(solution), type)
+    try:
+        made = solution.func if isinstance(solution, functools.partial) else solution
+        is_module = issubclass(made if isinstance(made, type) else type(made), nn.Module)
+        return of_module(exercise, solution, trials) if is_module else of_function(exercise, solution, trials)
+    except NotImplementedError as error:
+        return NOT_ATTEMPTED if is_stub(error) else describe_error(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a SystemExit, too, and whatever else a reader's code may raise
+        if trials_type(trials) is torch.float64 and TWO_TYPES.search(told(str, error)):
+            raise OtherType from None
+        return describe_error(error) + advice(solution, trials) * (not readers_frames(error) or not is_class)
+
+
+def trials_type(trials: Sequence[Trial]) -> torch.dtype | None:
+    """The type of the floating-point numbers; None where there are none."""
+    values = (value for trial in trials for value in (*trial.inputs, *trial.weights))
+    return next((v.dtype for v in values if isinstance(v, Tensor) and v.is_floating_point()), None)
+
+
+def advice(solution: object, trials: Sequence[Trial]) -> str:
+    """How a class or a module is to be handed over."""
+    if isinstance(solution, nn.Module):
+        return "\n  Hand over the class: it is built here for several sizes."
+    if isinstance(solution, type):
+        given = ", ".join(f"{key}={value}" for key, value in trials[0].construct.items())
+        return f"\n  The class is called with {given}." if given else "\n  A function is asked for, not a class."
+    return ""
+
+
+def of_function(exercise: Exercise, solution: Callable, trials: Sequence[Trial]) -> str:
+    """A function of inputs and weights."""
+    wanted = [exercise.reference(*trial.inputs, *trial.weights) for trial in trials]
+    got, changed, as_tensor = [], False, True
+    for trial, expected in zip(trials, wanted, strict=True):
+        arguments = [copied(value) for value in (*trial.inputs, *trial.weights)]
+        value = solution(*arguments)
         if value is Ellipsis:
             return NOT_ATTEMPTED
         if value is None:
-            return NOTHING_RETURNED if len(got) == 1 else "not yet. It gives None for some inputs: is a return missing?"
-    if agree(got, expected):
+            return NOT_ALWAYS if got else NOTHING_RETURNED
+        if isinstance(value, nn.Module):
+            return "not yet. It returns a module, not what the module makes of its input: hand over the class itself."
+        changed = changed or not unchanged(arguments, (*trial.inputs, *trial.weights))
+        as_tensor = as_tensor and (isinstance(value, Tensor) or not isinstance(expected, Tensor))
+        got.append(plain(value, expected))
+    if not agree(got, wanted):
+        return mistaken(exercise, trials, got, wanted)
+    if changed:
+        return CHANGED
+    if not exercise.trained:
         return f"right. {exercise.notice}"
+    if not as_tensor:
+        return f"right. {exercise.notice}{NO_TENSOR}"
+
+    def again(inputs, weights):
+        return solution(*gradients.passed_on(inputs), *gradients.passed_on(weights)), weights
+
+    try:
+        return right_or_lost(exercise, trials[1], again)
+    except RuntimeError as error:
+        if "numpy()" in str(error):
+            return f"right. {exercise.notice}{NO_TENSOR}"
+        raise
+
+
+def unchanged(values: Sequence[object], originals: Sequence[object]) -> bool:
+    """Whether tensors and lists are as they were, up to rounding."""
+    return all(
+        same(value, original) if isinstance(original, Tensor) else value == original
+        for value, original in zip(values, originals, strict=True)
+        if isinstance(original, Tensor | list)
+    )
+
+
+def right_or_lost(exercise: Exercise, trial: Trial, function: Callable, names: Sequence[str] | None = None) -> str:
+    """For a right answer: whether gradients pass, too."""
+    if lost := gradients.lost(exercise, trial, function, names):
+        return (
+            f"not yet. The numbers are right, but {lost}, so it can't be trained as it should: a no_grad, .data, "
+            ".item() or detach on the way?"
+        )
+    return f"right. {exercise.notice}"
+
+
+def of_module(exercise: Exercise, solution: type[nn.Module] | nn.Module, trials: Sequence[Trial]) -> str:
+    """A module, or its class."""
+    dtype = trials_type(trials) or torch.float64
+    trials, modules = built(solution, trials, dtype)
+    wanted = [exercise.reference(*trial.inputs, *trial.weights) for trial in trials]
+    ways = [orders(module, trial.weights) for module, trial in zip(modules, trials, strict=True)]
+    possible = [way for way in ways[0] if all(way in others for others in ways)]
+    if not possible:
+
+        def besides(own, got):
+            return mistaken(exercise, own, got, [exercise.reference(*t.inputs, *t.weights) for t in own], start="")
+
+        output = parameters.run(modules[0], trials[0])
+        if output is None or output is Ellipsis:
+            return NOT_ATTEMPTED
+        return parameters.judge(exercise, trials, modules, output, wanted[0], besides)
+    first = None
+    for way in possible:
+        got = []
+        for module, trial, expected in zip(modules, trials, wanted, strict=True):
+            fill([p for _, p in in_order(module, way)], trial.weights)
+            arguments = [copied(value) for value in trial.inputs]
+            value = module.train()(*arguments)
+            if value is Ellipsis:
+                return NOT_ATTEMPTED
+            if value is None:
+                return NOT_ALWAYS if got else NOTHING_RETURNED
+            if not unchanged(arguments, trial.inputs):
+                return CHANGED
+            got.append(plain(value, expected))
+        if agree(got, wanted):
+            return right_module(exercise, modules, trials, way)
+        first = first or got
+    return mistaken(exercise, trials, first, wanted)
+
+
+def built(solution, trials: Sequence[Trial], dtype: torch.dtype) -> tuple[list[Trial], list[nn.Module]]:
+    """The trials that can be made with it, and a module for each.
+
+    A module that is built already has one size: where it fits no trial, its class is built anew.
+    """
+    if isinstance(solution, nn.Module):
+        fitting = []
+        for trial in trials:
+            try:
+                (module,) = modules_for(solution, [trial])
+            except RuntimeError:  # a lazy layer that is of another size already
+                continue
+            fitting += [(trial, module.to(dtype))] if orders(module, trial.weights) else []
+        if fitting:
+            return [trial for trial, _ in fitting], [module for _, module in fitting]
+        try:
+            own = type(solution)
+            if own.__module__.startswith("torch."):
+                raise TypeError("a container, which does not know how it was filled")
+            return list(trials), [module.to(dtype) for module in modules_for(own, trials)]
+        except Exception:  # its class can't be built like that: as it is, then, and what is wrong with it is said
+            return list(trials[:1]), [module.to(dtype) for module in modules_for(solution, trials[:1])]
+    return list(trials), [m.to(dtype) for m in modules_for(solution, trials)]
+
+
+def right_module(exercise: Exercise, modules: Sequence[nn.Module], trials: Sequence[Trial], way: list[int]) -> str:
+    """For a module that is right in training: gradients, and then eval."""
+    names = [name for name, _ in in_order(modules[0], way)]
+
+    def again(inputs, weights):
+        modules[0].train()
+        return modules[0](*gradients.passed_on(inputs)), [p for _, p in in_order(modules[0], way)]
+
+    verdict = right_or_lost(exercise, trials[0], again, names) if exercise.trained else f"right. {exercise.notice}"
+    if not verdict.startswith("right"):
+        return verdict
+    for module, trial in zip(modules, trials, strict=True):
+        for child in module.modules():
+            if isinstance(child, nn.modules.batchnorm._NormBase):
+                child.reset_running_stats()
+        with Replacing({"batch_norm": slips.evaluating}):
+            expected = exercise.reference(*trial.inputs, *trial.weights)
+        value = plain(module.eval()(*map(copied, trial.inputs)), expected)
+        if not same(value, expected):
+            return (
+                "not yet. In training it is right; after .eval() it gives something else than it should. Is there a "
+                "self.training in it, or a BatchNorm that keeps no running averages?"
+            )
+    return verdict
+
+
+def mistaken(
+    exercise: Exercise,
+    trials: Sequence[Trial],
+    got: Sequence[object],
+    wanted: Sequence[object],
+    start: str = "not yet. ",
+) -> str:
+    """What is to be said of wrong outputs."""
     for mistake in exercise.mistakes:
         if mistake.function is not None and agree(got, outputs(mistake, trials)):
-            return f"not yet. {mistake.message}"
-    trial, ours, wanted = next(
-        found for found in zip(trials, got, expected, strict=True) if not same(found[1], found[2])
+            return f"{start}{mistake.message}"
+    if known := relation(exercise, trials, got, wanted) or slips.find(exercise, trials, got):
+        return f"{start}{known}"
+    trial, ours, expected = next(
+        found for found in zip(trials, got, wanted, strict=True) if not same(found[1], found[2])
     )
-    return describe_difference(trial.inputs, ours, wanted)
-
-
-class NoGradient(Exception):
-    """A module whose output does not depend on its parameters, as far as autograd knows."""
-
-
-def apply(solution: object, trial: Trial) -> object:
-    """The solution's output in one trial.
-
-    Raises UnlikeParameters where the weights do not fit into a module, and NoGradient.
-    """
-    if isinstance(solution, type) and issubclass(solution, nn.Module):
-        module = solution(**trial.construct)
-    elif isinstance(solution, nn.Module):
-        module = copy.deepcopy(solution)
-    else:
-        return solution(*(copied(value) for value in (*trial.inputs, *trial.weights)))
-    if is_lazy(module):
-        module(*map(copied, trial.inputs))  # its layers learn their sizes
-    module = module.train().double()  # so that a coarse type does not hide a mistake
-    inputs = [value.double() if isinstance(value, Tensor) else copied(value) for value in trial.inputs]
-    if not fits(module, trial):
-        raise UnlikeParameters(solution, module, inputs, module(*inputs))
-    with torch.no_grad():
-        for p, weight in zip(module.parameters(), trial.weights, strict=True):
-            p.copy_(weight.reshape(p.shape))
-    output = module(*inputs)
-    if isinstance(output, Tensor) and not output.requires_grad and list(module.parameters()):
-        raise NoGradient
-    return output
-
-
-def fits(module: nn.Module, trial: Trial) -> bool:
-    """Whether the trial's weights have the shapes of the module's parameters, or may come to have them."""
-    return is_lazy(module) or shapes_of(module) == [squeezed(weight) for weight in trial.weights]
-
-
-def copied(value: object) -> object:
-    """A copy: a solution that works in place must not change what others are compared with."""
-    return value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-
-
-def plain(value: object, wanted: object) -> object:
-    """`value` as the kind of thing that is wanted, where it is one in other clothes: an array, a number as a tensor."""
-    if isinstance(wanted, Tensor):
-        if isinstance(value, np.ndarray | np.generic | float | int | list | tuple):
-            value = torch.as_tensor(value)
-        value = value.detach().cpu() if isinstance(value, Tensor) else value
-        return value.to_dense() if isinstance(value, Tensor) and value.is_sparse else value
-    is_one_number = isinstance(value, Tensor | np.ndarray | np.generic) and np.prod(value.shape) == 1
-    return value.item() if is_one_number else value
+    return describe_difference(trial.inputs, ours, expected)
 
 
 def outputs(mistake: Mistake, trials: Sequence[Trial]) -> list[object] | None:
     """A mistake's outputs; None where it can't be made with these arguments."""
     try:
         return [mistake.function(*map(copied, (*trial.inputs, *trial.weights))) for trial in trials]
-    except (RuntimeError, IndexError, ValueError):
+    except (RuntimeError, IndexError, ValueError, TypeError):
         return None
-
-
-def agree(ours: Sequence[object], theirs: Sequence[object] | None) -> bool:
-    """Whether all outputs are the same, up to rounding."""
-    return theirs is not None and all(map(same, ours, theirs))
-
-
-def same(a: object, b: object) -> bool:
-    """Whether two outputs are the same, up to the rounding of the coarser one's type, float16 at most."""
-    if isinstance(b, float):
-        return isinstance(a, int | float) and math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
-    if not isinstance(b, Tensor):
-        return isinstance(a, bool | int | float | complex) and a == b
-    if not isinstance(a, Tensor) or a.shape != b.shape or a.is_complex():
-        return False
-    rounding = max((torch.finfo(t.dtype).eps for t in (a, b) if t.is_floating_point()), default=0.0)
-    rounding = min(rounding, torch.finfo(torch.float16).eps)
-    a, b = a.double(), b.double()
-    return torch.allclose(a, b, rtol=0, atol=16 * rounding * max(1.0, b.abs().max().item()))

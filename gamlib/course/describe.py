@@ -4,6 +4,7 @@ import linecache
 import os
 import sysconfig
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -57,18 +58,34 @@ def describe(value: object) -> str:
     """A tensor's shape, or what stands in its place."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)}"
+    if isinstance(value, torch.return_types.max | torch.return_types.min):
+        return "values and places together: x.max(dim) returns both, x.amax(dim) the values alone"
+    if isinstance(value, list | tuple):
+        return f"a {type(value).__name__} of {len(value)}: {short(', '.join(map(describe, value[:3])), 60)}"
     if isinstance(value, int) and abs(value) >= 10**60:
         return "a number of more than 60 digits"
-    return short(repr(value) if isinstance(value, bool | int | float) else f"{type(value).__name__} {value!r}", 60)
+    return short(
+        told(repr, value) if isinstance(value, bool | int | float) else f"{type(value).__name__} {told(repr, value)}",
+        60,
+    )
+
+
+def told(how: Callable[[object], str], value: object) -> str:
+    """A text that a reader's object makes of itself; it may fail to."""
+    try:
+        return how(value)
+    except Exception as error:
+        return f"(its text can't be had: {type(error).__name__})"
 
 
 def describe_error(error: BaseException) -> str:
     """What went wrong, the reader's own line, without the frames of libraries, and what to do where that is known."""
-    told = f"your code raised {type(error).__name__}: {short(str(error).partition(chr(10))[0], 200)}"
+    text = told(str, error)
+    said = f"your code raised {type(error).__name__}: {short(text.partition(chr(10))[0], 200)}"
     if frames := readers_frames(error):
         line = linecache.getline(frames[-1].filename, frames[-1].lineno)
-        told += f"\n  line {frames[-1].lineno}: {short(line, 120)}"
-    return told + "".join(f"\n  {meaning}" for words, meaning in ADVICE if words in str(error))
+        said += f"\n  line {frames[-1].lineno}: {short(line, 120)}"
+    return said + "".join(f"\n  {meaning}" for words, meaning in ADVICE if words in text)
 
 
 def describe_difference(arguments: tuple[object, ...], ours: object, wanted: object) -> str:

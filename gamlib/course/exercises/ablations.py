@@ -103,6 +103,7 @@ EXERCISES = {
                 ),
                 (resnet, resnet(90) + 50_000),
                 (resnet, (resnet(16) + resnet(17)) // 2 + 200),
+                (resnet, (resnet(2) + resnet(3)) // 2 - 100),  # by the logarithm, or the root, 3 lies nearer
                 (with_wide_head, with_wide_head(11) - 900),
                 (with_wide_head, with_wide_head(40) + 900),
             ]

@@ -128,6 +128,8 @@ EXERCISES = {
                 lambda *a: _channel_logits(*a)[:, :, 0, 0],
             ),
         ),
+        layers="linear+bias norm linear+bias",
+        trained=True,
     ),
     "bam.combine": Exercise(
         combine,
@@ -158,5 +160,6 @@ EXERCISES = {
                 lambda x, c, s: x * (1 + torch.sigmoid(c)) * (1 + torch.sigmoid(s)),
             ),
         ),
+        trained=True,
     ),
 }

@@ -29,8 +29,8 @@ def receptive_field(layers: list[tuple[int, int]]) -> int:
 
 def residual_block(x: Tensor, w1: Tensor, g1: Tensor, b1: Tensor, w2: Tensor, g2: Tensor, b2: Tensor) -> Tensor:
     """A basic block: conv, BatchNorm, ReLU, conv, BatchNorm, add, ReLU (He et al., 2016)."""
-    out = F.relu(F.batch_norm(F.conv2d(x, w1, padding=1), None, None, g1, b1, training=True))
-    out = F.batch_norm(F.conv2d(out, w2, padding=1), None, None, g2, b2, training=True)
+    out = F.relu(F.batch_norm(_conv(x, w1), None, None, g1, b1, training=True))
+    out = F.batch_norm(_conv(out, w2), None, None, g2, b2, training=True)
     return F.relu(out + x)
 
 
@@ -153,7 +153,7 @@ RECEPTIVE_FIELD = (
 
 
 def _conv(x, weight):
-    return F.conv2d(x, weight, padding=1)
+    return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
 
 
 def _no_shortcut(x, w1, g1, b1, w2, g2, b2):
@@ -269,5 +269,7 @@ EXERCISES = {
         "If the second BatchNorm's scale and shift are 0, then f(x) = 0, and an x that is not negative passes "
         "unchanged: leaving things as they are is easy.",
         RESIDUAL_BLOCK,
+        layers="conv norm conv norm",
+        trained=True,
     ),
 }

@@ -51,13 +51,13 @@ def trials(channel: bool, spatial: bool) -> list[Trial]:
 
 
 def _channel_gate(x, w1, b1, w2, b2, pools=("mean", "max"), join=lambda a, b: a + b, relu=F.relu):
-    pooled = {"mean": x.mean((2, 3)), "max": x.amax((2, 3)), "sum": x.sum((2, 3))}
-    mlps = [F.linear(relu(F.linear(pooled[pool], w1, b1)), w2, b2) for pool in pools]
+    pooled = [{"mean": x.mean, "max": x.amax, "sum": x.sum}[pool]((2, 3)) for pool in pools]
+    mlps = [F.linear(relu(F.linear(z, w1, b1)), w2, b2) for z in pooled]
     return torch.sigmoid(join(*mlps) if len(mlps) == 2 else mlps[0])[:, :, None, None]
 
 
 def _spatial_gate(x, weight, gain, shift, describe=descriptor, norm=norm, sigmoid=torch.sigmoid):
-    return sigmoid(norm(F.conv2d(describe(x), weight, padding=3), gain, shift))
+    return sigmoid(norm(F.conv2d(describe(x), weight, padding=weight.shape[-1] // 2), gain, shift))
 
 
 def _one_pass(x, w1, b1, w2, b2):
@@ -149,6 +149,7 @@ EXERCISES = {
                 lambda x: x.amax(1, keepdim=True) + x.mean(1, keepdim=True),
             ),
         ),
+        trained=True,
     ),
     "cbam.channel": Exercise(
         channel_gate,
@@ -180,10 +181,12 @@ EXERCISES = {
             Mistake("The ReLU inside the MLP is missing.", lambda *a: _channel_gate(*a, relu=lambda h: h)),
             Mistake(
                 "Your gate can leave [0, 1]: it looks as if the sigmoid is missing.",
-                lambda *a: torch.logit(_channel_gate(*(t.double() for t in a))).float(),
+                lambda *a: torch.logit(_channel_gate(*(t.double() for t in a))).to(a[0].dtype),
             ),
         ),
         gives="gate",
+        layers="linear+bias linear+bias",
+        trained=True,
     ),
     "cbam.spatial": Exercise(
         spatial_gate,
@@ -218,6 +221,8 @@ EXERCISES = {
             ),
         ),
         gives="gate",
+        layers="conv norm",
+        trained=True,
     ),
     "cbam.module": Exercise(
         cbam,
@@ -254,5 +259,7 @@ EXERCISES = {
             ),
         ),
         gives="gated map",
+        layers="linear+bias linear+bias conv norm",
+        trained=True,
     ),
 }

@@ -46,7 +46,8 @@ def gate_trials() -> list[Trial]:
 
 
 def sees_trials() -> list[Trial]:
-    """Gates that see their own pixel, a row of three, everything; and one in which channels and images differ."""
+    """Gates that see their own pixel, a row of three, everything; one in which channels and images differ; and one
+    whose gradients by two channels cancel."""
     w = -centred(3, 3).abs()  # so that gradients are negative
     row_of_three = centred(3, 3, 1, 3)
 
@@ -58,10 +59,11 @@ def sees_trials() -> list[Trial]:
         return torch.stack([y[0], x[1].mean((1, 2), keepdim=True).expand_as(x[1])])
 
     return [
-        Trial((lambda x: torch.einsum("nchw,dc->ndhw", x, w), centred(2, 3, 5, 7), 1, 3)),
-        Trial((lambda x: F.conv2d(x, row_of_three, padding=(0, 1)), centred(2, 3, 5, 7), 3, 1)),
+        Trial((lambda x: torch.einsum("nchw,dc->ndhw", x, w.to(x.dtype)), centred(2, 3, 5, 7), 1, 3)),
+        Trial((lambda x: F.conv2d(x, row_of_three.to(x.dtype), padding=(0, 1)), centred(2, 3, 5, 7), 3, 1)),
         Trial((lambda x: x * x.mean((2, 3), keepdim=True), centred(2, 3, 5, 6), 2, 4)),
         Trial((apart, centred(2, 3, 5, 7), 1, 3)),
+        Trial((lambda x: x + x.roll(2, 3)[:, :1] - x.roll(2, 3)[:, 1:2], centred(2, 3, 5, 7), 2, 4)),
     ]
 
 
@@ -237,6 +239,8 @@ EXERCISES = {
             Mistake(HIDDEN_IS_R, shapes=hidden_is_r),
         ),
         gives="gate",
+        layers="linear+bias linear+bias",
+        trained=True,
     ),
     "gam.sees": Exercise(
         sees,

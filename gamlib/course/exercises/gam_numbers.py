@@ -55,6 +55,7 @@ def block_trials() -> list[Trial]:
         Trial(
             (drawn(*shape), attention),
             (_kernel(shape[1]), drawn(shape[1]), drawn(shape[1]), _kernel(shape[1]), drawn(shape[1]), drawn(shape[1])),
+            {"channels": shape[1]},
         )
         for shape in SHAPES
     ]
@@ -197,6 +198,8 @@ EXERCISES = {
             ),
         ),
         gives="gated map",
+        layers="linear+bias linear+bias conv norm conv",
+        trained=True,
     ),
     "gam.block": Exercise(
         block,
@@ -237,6 +240,8 @@ EXERCISES = {
                 lambda x, attention, *w: x + F.relu(attention(_change(x, *w))),
             ),
         ),
+        layers="conv norm conv norm",
+        trained=True,
     ),
     "gam.parameters": Exercise(
         parameters,

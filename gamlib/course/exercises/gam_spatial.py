@@ -48,7 +48,8 @@ def gate_trials() -> list[Trial]:
     ]
 
 
-def logits(x, w1, gain, shift, w2, norm=norm, relu=F.relu, padding=3, conv=F.conv2d):
+def logits(x, w1, gain, shift, w2, norm=norm, relu=F.relu, padding=None, conv=F.conv2d):
+    padding = w1.shape[-1] // 2 if padding is None else padding
     return conv(relu(norm(conv(x, w1, padding=padding), gain, shift)), w2, padding=padding)
 
 
@@ -208,6 +209,8 @@ EXERCISES = {
             Mistake(f"{CIRCULATING} And its reduction is 4 whatever it is called with.", shapes=circulating_at_four),
         ),
         gives="gate",
+        layers="conv norm conv",
+        trained=True,
     ),
     "gam.shuffle": Exercise(
         channel_shuffle,
@@ -237,6 +240,7 @@ EXERCISES = {
                 lambda x, groups: x.reshape(len(x), groups, -1, *x.shape[2:]).transpose(1, 2),
             ),
         ),
+        trained=True,
     ),
     "gam.smallest_width": Exercise(
         smallest_width,

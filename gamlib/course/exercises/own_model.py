@@ -52,10 +52,11 @@ EXERCISES = {
             ),
             Mistake("The sign is turned: it leads away from attention(x).", lambda x, a, s: x - s * (a(x) - x)),
         ),
+        trained=True,
     ),
     "own.slowdown": Exercise(
         slowdown,
-        lambda: [Trial((drawn(n).double().abs() + 1, drawn(n).double().abs() + 2)) for n in (5, 8, 11)],
+        lambda: [Trial((drawn(n).double().abs() + 1, drawn(n).double().abs() + 2)) for n in (5, 9, 11)],
         "A pair shares what the machine was doing just then, and the median forgets the pairs that were disturbed.",
         (
             Mistake("One disturbed pair moves a mean; take the median.", lambda p, a: (a / p).mean()),

@@ -15,7 +15,7 @@ def squeeze(x: Tensor) -> Tensor:
 
 def se_gate(x: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
     """The excitation (equation 3): (N, C, H, W) -> (N, C, 1, 1)."""
-    return torch.sigmoid(F.relu(squeeze(x) @ w1.T) @ w2.T)[:, :, None, None]
+    return torch.sigmoid(F.linear(F.relu(F.linear(squeeze(x), w1)), w2))[:, :, None, None]
 
 
 def se(x: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
@@ -159,11 +159,6 @@ SE_MODULE = (
         shapes=_reduced_to_r,
     ),
     Mistake("Its hidden layer is as wide as the input; SE narrows it to channels // reduction.", shapes=_not_reduced),
-    Mistake(
-        "The two layers are declared in the wrong order: first C -> C / r, then C / r -> C. (Or your matrices are "
-        "(in, out); PyTorch's are (out, in).)",
-        shapes=lambda shapes: shapes[::-1],
-    ),
 )
 
 EXERCISES = {
@@ -172,6 +167,7 @@ EXERCISES = {
         lambda: [Trial((drawn(*shape),)) for shape in SHAPES],
         "One number a channel: shuffle the pixels, and it stays the same.",
         SQUEEZE,
+        trained=True,
     ),
     "se.gate": Exercise(
         se_gate,
@@ -179,6 +175,8 @@ EXERCISES = {
         "The two ones at the end of the shape let the gate be multiplied by the map as it is.",
         SE_GATE,
         gives="gate",
+        layers="linear linear",
+        trained=True,
     ),
     "se.module": Exercise(
         se,
@@ -186,5 +184,7 @@ EXERCISES = {
         "It can be trained as it is: create_model('probe', YourClass, {'reduction': 4}).",
         SE_MODULE,
         gives="gated map",
+        layers="linear linear",
+        trained=True,
     ),
 }

@@ -60,6 +60,8 @@ EXERCISES = {
                 (199, 0.4, (60, 120, 160), 0.2),
                 (45, 0.1, (30, 60), 0.1),
                 (89, 0.1, (30, 60), 0.3),
+                (65, 0.1, (30, 80), 0.1),  # milestones that are no multiples of the first
+                (180, 0.1, (50, 110, 190), 0.5),
             ]
         ],
         "By epoch 160 the paper's rate is 0.0008, with the factor 0.2 that it does not print.",

@@ -57,7 +57,7 @@ def loss_trials() -> list[Trial]:
 
 
 def _plane_gate(x, weight, gain, shift, pool=descriptor, norm=norm, sigmoid=torch.sigmoid):
-    return sigmoid(norm(F.conv2d(pool(x), weight, padding=3), gain, shift))
+    return sigmoid(norm(F.conv2d(pool(x), weight, padding=weight.shape[-1] // 2), gain, shift))
 
 
 ROTATIONS = ((0, 2, 1, 3), (0, 3, 2, 1), (0, 1, 2, 3))  # planes C-W, H-C, H-W; each is its own way back
@@ -108,7 +108,8 @@ def _late(x, *weights):
     return x * torch.sigmoid(sum(_gates(x, *weights, sigmoid=lambda z: z)) / 3)
 
 
-def _map(a, weight, gain, shift, norm=norm, padding=1):
+def _map(a, weight, gain, shift, norm=norm, padding=None):
+    padding = weight.shape[-1] // 2 if padding is None else padding
     return torch.sigmoid(norm(F.conv2d(a, weight, padding=padding), gain, shift))
 
 
@@ -137,6 +138,7 @@ EXERCISES = {
             ),
             Mistake("The batch has been moved; the first dimension stays.", lambda x: x.transpose(0, 2)),
         ),
+        trained=True,
     ),
     "tam.module": Exercise(
         tam,
@@ -186,6 +188,8 @@ EXERCISES = {
             Mistake("One sigmoid of the mean logit; TAM takes the mean of three sigmoids.", _late),
         ),
         gives="gated map",
+        layers="conv norm conv norm conv norm",
+        trained=True,
     ),
     "abn.map": Exercise(
         attention_map,
@@ -214,6 +218,8 @@ EXERCISES = {
             ),
         ),
         gives="gate",
+        layers="conv norm",
+        trained=True,
     ),
     "abn.loss": Exercise(
         loss,
@@ -264,5 +270,6 @@ EXERCISES = {
                 lambda logits, attention, labels: loss(logits, attention, labels) * len(labels),
             ),
         ),
+        trained=True,
     ),
 }
