@@ -200,7 +200,7 @@ def ignores_the_bias(x, w1, b1, gain, shift, w2, b2):
     [
         ("se.gate", detached_hidden, "no gradient reaches x, w1"),
         ("cbam.module", OneOfTwoDetached, "channel_gate.mlp.2.bias"),
-        ("se.module", Frozen, "no gradient reaches x, down.weight, up.weight"),
+        ("se.module", Frozen, "no gradient reaches down.weight, up.weight"),
         ("se.module", OnlyOneFrozen, "no gradient reaches down.weight"),
         ("se.module", HalfTheWay, "the gradient of x is not what it should be"),
         ("own.gentle", lambda x, attention, s: x + s.item() * (attention(x) - x), "no gradient reaches strength"),

@@ -38,7 +38,7 @@ def dense(value: Tensor) -> Tensor:
 def as_tensor(value: object) -> object:
     """Numbers, or tensors of one shape in a list, as one tensor; what can't be one stays as it is."""
     try:
-        if isinstance(value, list | tuple) and any(isinstance(item, Tensor) for item in value):
+        if type(value) in (list, tuple) and any(isinstance(item, Tensor) for item in value):
             return torch.stack([torch.as_tensor(item) for item in value])
         return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
