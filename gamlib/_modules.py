@@ -8,7 +8,7 @@ PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 def unwrapped(model: nn.Module) -> nn.Module:
     """The network inside torch.compile, DataParallel and DistributedDataParallel, in any nesting; others as they are.
 
-    Inside means the wrappers around the whole network; parts of it may still be wrapped.
+    Only wrappers around the whole are taken off; a part of the network may still have its own.
     """
     while True:
         if "_orig_mod" in model._modules:  # torch.compile's OptimizedModule, whose class is private
