@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
 from gamlib import claims, cli, create_model, data, plan, results
 from gamlib._device import best_device, device_name
@@ -28,6 +28,7 @@ from gamlib._paths import PACKAGE
 from gamlib.cli.options import UsageError, usable
 from gamlib.data import DataError
 from gamlib.models import fitting_stem
+from gamlib.models.weights import pack
 from gamlib.plan import Planned, Study
 from gamlib.training import Diverged, Speed, checkpoint, evaluate, fit, recipes
 from gamlib.training.folder import LOG
@@ -352,7 +353,7 @@ def keep_weights(result: results.Result, dataset, out: Path, path: Path) -> None
     model.load_state_dict(halves)
     error = evaluate(model, dataset, Speed(precision="fp32"))["test_top1_error"]
     about = {"network": json.dumps(result.network), "data": result.data, "top1_error": f"{error:.2f}"}
-    write(save(halves, about | {"classes": json.dumps(list(dataset.classes))}), path)
+    write(pack(halves, about | {"classes": json.dumps(list(dataset.classes))}), path)
     print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, error {error:.2f}%, in training {result.top1_error:.2f}%")
 
 

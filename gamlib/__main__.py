@@ -1,12 +1,17 @@
 """The command line. Only what must work where a package is missing stands here; the commands are in cli/."""
 
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    in_front = threading.current_thread() is threading.main_thread()
+    # PyTorch takes seconds to come in. Until then, Ctrl-C ends the process without a traceback.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL) if in_front else None
     try:
         from gamlib import cli
     except ModuleNotFoundError as error:
@@ -16,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return doctor.report()
         print(f"gamlib: the package {error.name} is missing; `gamlib doctor` says what to install", file=sys.stderr)
         return 2
+    finally:
+        if in_front:
+            signal.signal(signal.SIGINT, before)
     return cli.run(argv)
 
 

@@ -10,6 +10,12 @@ def check_integer(name: str, value: int, least: int = 1) -> None:
         raise ValueError(f"{name} must be an integer of {least} or more, got {value!r}")
 
 
+def check_boolean(name: str, value: bool) -> None:
+    """Raise ValueError unless `value` is True or False: a word such as "no" would count as True."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
 def check_seed(seed: int) -> None:
     """Raise ValueError unless `seed` is an integer of 0 or more that fits PyTorch's 63 bits."""
     check_integer("seed", seed, least=0)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,12 @@ def whole(path: Path, sync: bool = True) -> Iterator[Path]:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def file_name(*parts: str) -> str:
+    """One name for a file or folder, of parts that may hold anything: nothing in it leads to another folder."""
+    name = re.sub(r"[^\w.=+-]", "_", "-".join(parts))
+    return "_" + name if name.startswith(".") else name
 
 
 def write(content: memoryview | bytes, path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from gamlib import results
 from gamlib._checks import check_seed
+from gamlib._files import file_name
 from gamlib.attention import label_of, variant
 from gamlib.cost import count_macs, count_parameters, nearest_width
 from gamlib.data import Data
@@ -65,7 +66,16 @@ def compare(
                 network = create_model(**arguments)
                 own = arguments["attention_options"].get("reduction", reduction)
                 name = label if own == reduction else f"{label}-reduction{own}"
-                runs.append(fit(network, data, recipe, seed, out / data.name / f"{name}-seed{seed}", **options))
+                runs.append(
+                    fit(
+                        network,
+                        data,
+                        recipe,
+                        seed,
+                        out / file_name(data.name) / file_name(name, f"seed{seed}"),
+                        **options,
+                    )
+                )
                 if distributed.is_main_process():
                     results.save(runs, out / "compare.json")
                     results.draw_curves(runs).savefig(out / "compare.png", dpi=150)
@@ -107,6 +117,8 @@ def plan(
                 f"two of the networks would both be called {label!r} (a label leaves out the reduction); train them in "
                 "two calls, into two folders"
             )
+    if control == "none":
+        raise ValueError("the control for 'none' would be 'none' itself; name an attention")
     if control is not None:
         for count in (count_parameters, lambda network: count_macs(network, data.image_shape)):
             target = count(build(**arguments(control)))

@@ -114,7 +114,7 @@ def test_every_field_of_a_recipe_is_an_option():
         "epochs": 7,
         "lr": 0.5,
         "schedule": "step",
-        "warm_up": 0.1,
+        "warm_up": 0.3,
         "milestones": (2, 5),
         "gamma": 0.3,
         "batch_size": 9,
@@ -122,7 +122,7 @@ def test_every_field_of_a_recipe_is_an_option():
         "nesterov": True,
         "weight_decay": 0.01,
     }
-    command = "train --recipe smoke --epochs 7 --lr 0.5 --schedule step --warm-up 0.1 --milestones 2 5 --gamma 0.3 "
+    command = "train --recipe smoke --epochs 7 --lr 0.5 --schedule step --milestones 2 5 --gamma 0.3 "
     command += "--batch-size 9 --momentum 0.8 --nesterov --weight-decay 0.01"
     arguments = parser().parse_args(command.split())
     assert dataclasses.asdict(chosen_recipe(arguments, "puzzles", "probe")) == fields
@@ -268,6 +268,8 @@ def test_a_damaged_result_is_named(capsys, tmp_path):
     command = ["train", "--out", str(tmp_path), *QUICK]
     assert main(command) == 0
     (tmp_path / "result.json").write_text("{")
+    for checkpoint in tmp_path.glob("checkpoint-*"):
+        checkpoint.unlink()  # else it is written anew
     assert main(command) == 2
     assert f"{tmp_path / 'result.json'} is not complete JSON" in capsys.readouterr().err
 
@@ -333,7 +335,7 @@ def test_an_output_folder_that_can_not_be_made_leaves_no_traceback(capsys, tmp_p
 
 
 def test_a_stopped_run_ends_with_the_signals_code_and_a_quiet_message(capsys, monkeypatch, tmp_path):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise Stopped("Stopped after step 3", signal.SIGTERM)
 
     monkeypatch.setattr("gamlib.cli.train.fit", interrupted)

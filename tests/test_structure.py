@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # From the ground up; a part imports its own files and those below.
 LAYERS = [
-    ("_checks", "_files", "_device", "_modules", "_paths", "_version", "cost"),
+    ("_checks", "_files", "_device", "_output", "_modules", "_paths", "_version", "cost"),
     ("attention",),
     ("data",),
     ("models",),

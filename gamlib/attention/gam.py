@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import channel_shuffle
 
-from gamlib._checks import unknown_name
+from gamlib._checks import check_boolean, unknown_name
 from gamlib.attention._checks import check_groups, check_hidden_channels, check_input, check_kernel_size, init_convs
 
 
@@ -98,6 +98,10 @@ class GAM(nn.Module):
         check_groups(groups, channels, hidden)
         if shuffle not in ("between", "after", None):
             raise unknown_name("shuffle", shuffle, ["between", "after", "None"])
+        check_boolean("channel", channel)
+        check_boolean("spatial", spatial)
+        if not spatial and (kernel_size, groups) != (7, 1):
+            raise ValueError(f"kernel_size={kernel_size} and groups={groups} have no effect with spatial=False")
         if not (channel or spatial):
             raise ValueError("channel=False and spatial=False leave no gate; allowed: at least one of them True")
         self.channels = channels

@@ -62,7 +62,7 @@ def register_attention(name: str, cls: Callable[..., nn.Module]) -> None:
     _REGISTRY[name] = cls
 
 
-def create_attention(name: str, channels: int, **options: object) -> nn.Module:
+def create_attention(name: str, channels: int, /, **options: object) -> nn.Module:
     """Build a mechanism by name: create_attention("gam", 256, groups=4).
 
     Raises:

@@ -5,8 +5,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+import torch
+
+from gamlib._output import Output
+from gamlib._version import __version__
 from gamlib.cli import compare, doctor, evaluate, paper, resize, results, train
-from gamlib.cli.options import UsageError
+from gamlib.cli.options import Help, UsageError
 from gamlib.data import DataError
 from gamlib.training import CheckpointError, Diverged, Stopped, distributed
 
@@ -28,13 +32,24 @@ def run(argv: Sequence[str]) -> int:
         The exit code: 0; 1 where doctor or resize found something to mend, or training diverged; 2 for a mistake of the
         user's; 130 after Ctrl-C, 143 after SIGTERM.
     """
-    arguments = parser().parse_args(argv)
+    outputs = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Output(sys.stdout), Output(sys.stderr)
+    try:
+        return run_command(parser().parse_args(argv))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = outputs
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Run the command that was parsed; returns the exit code."""
 
     def work() -> int:
         if arguments.command in ("train", "evaluate", "compare"):
             distributed.start()
         if not distributed.is_main_process():
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the command ends)
         return arguments.run(arguments)
 
     return exit_code(f"gamlib {arguments.command}", work)
@@ -46,6 +61,16 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
         return work()
     except (DataError, CheckpointError, UsageError, OSError) as error:
         print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+            raise
+        reason = f" ({str(error).partition(chr(10))[0]})" if str(error) else ""
+        print(
+            f"{program}: out of memory{reason}. Try a smaller --batch-size, a smaller network, or --precision bf16; "
+            "what was saved is intact",
+            file=sys.stderr,
+        )
         return 2
     except Diverged as error:
         print(f"{program}: {error}", file=sys.stderr)
@@ -62,7 +87,10 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(prog="gamlib", description="Attention in convolutional networks, from SE to GAM.")
+    top = argparse.ArgumentParser(
+        prog="gamlib", description="Attention in convolutional networks, from SE to GAM.", formatter_class=Help
+    )
+    top.add_argument("--version", action="version", version=f"gamlib {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar=" | ".join(COMMANDS))
     for module in COMMANDS.values():
         module.add(commands)

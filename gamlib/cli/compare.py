@@ -5,15 +5,19 @@ from pathlib import Path
 
 from gamlib import data, results
 from gamlib._checks import check_seed
+from gamlib._files import file_name
 from gamlib.cli.options import (
+    Command,
     UsageError,
     add_run_options,
     attention_help,
     check_network,
+    check_reduction,
     chosen_data,
     chosen_recipe,
     chosen_speed,
     known,
+    name,
     unusual_options,
     usable,
 )
@@ -22,30 +26,23 @@ from gamlib.compare import compare
 
 def add(commands) -> None:
     """Add the command and its options."""
-    command = commands.add_parser("compare", help="train several attentions and seeds, and set them side by side")
-    command.add_argument(
-        "--data",
-        nargs="+",
-        default=["puzzles-joint"],
-        metavar="NAME",
-        help=f"any of {', '.join(data.list_datasets())}; puzzles for all three",
-    )
-    command.add_argument("--attention", nargs="+", default=["none", "se", "gam"], metavar="NAME", help=attention_help())
-    command.add_argument("--seeds", nargs="+", type=int, default=[0], help="one run each")
-    command.add_argument(
-        "--control",
-        metavar="NAME",
-        help="also plain networks widened to the parameters and to the MACs of this attention's network",
-    )
+    example = "gamlib compare --data puzzles-joint --attention none cbam gam --seeds 0 1 2"
+    meaning = "train several attentions and seeds, and set them side by side"
+    command = Command(commands, "compare", meaning, example, run)
+    names = f"any of {', '.join(data.list_datasets())}; puzzles for all three"
+    command.add("--data", name, "NAME", names, nargs="+", default=["puzzles-joint"])
+    command.add("--attention", name, "NAME", attention_help(), nargs="+", default=["none", "se", "gam"])
+    command.add("--seeds", int, "N", "one run each, 0 or more", nargs="+", default=[0])
+    control = "also plain networks widened to the parameters and to the MACs of this attention's network"
+    command.add("--control", name, "NAME", control)
     add_run_options(command)
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train the networks, and print their table."""
-    puzzles = [name for name in data.list_datasets() if name.startswith("puzzles-")]
-    names = [name for given in arguments.data for name in (puzzles if given == "puzzles" else [given])]
-    if arguments.model is None and len({known(name).model for name in names}) > 1:
+    puzzles = [each for each in data.list_datasets() if each.startswith("puzzles-")]
+    names = [each for word in arguments.data for each in (puzzles if word == "puzzles" else [word])]
+    if arguments.model is None and len({known(each).model for each in names}) > 1:
         raise UsageError("these data sets have different default networks; choose one for all with --model")
     model = arguments.model or known(names[0]).model
     recipe = chosen_recipe(arguments, names[0], model)
@@ -53,9 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
         usable(check_seed, seed)
     for attention in arguments.attention:
         check_network(model, attention, arguments.reduction, arguments.stem)
-    datasets = [chosen_data(arguments, name) for name in names]
-    out = arguments.out or Path("runs") / "-".join(
-        ["compare", *arguments.data, model, recipe.label, *unusual_options(arguments, arguments.reduction)]
+    check_reduction(arguments.reduction, [*arguments.attention, *([arguments.control] if arguments.control else [])])
+    datasets = [chosen_data(arguments, each) for each in names]
+    out = arguments.out or Path("runs") / file_name(
+        "compare", *arguments.data, model, recipe.label, *unusual_options(arguments, arguments.reduction)
     )
     runs = usable(
         compare,

@@ -5,37 +5,36 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from gamlib import data
 from gamlib.attention import is_known, list_attention
 from gamlib.cli.options import (
+    Command,
     UsageError,
     add_data_options,
     add_speed_options,
     chosen_data,
     chosen_speed,
     folder,
+    name,
     usable,
 )
 from gamlib.models import create_model
+from gamlib.models.weights import load_strictly, unpack
 from gamlib.training import checkpoint, evaluate
 from gamlib.training.folder import WEIGHTS
 
 
 def add(commands) -> None:
     """Add the command and its options."""
-    command = commands.add_parser("evaluate", help="test a saved network")
-    command.add_argument(
-        "checkpoint",
-        type=folder,
-        help="a run's folder, or its checkpoint-*.pt or weights.safetensors, or one of data/zoo",
-    )
-    command.add_argument("--data", metavar="NAME", help="by default the data that it was trained on")
+    example = "gamlib evaluate runs/puzzles-joint-probe-gam-puzzles-seed0"
+    command = Command(commands, "evaluate", "test a saved network", example, run)
+    kinds = "a run's folder, or its checkpoint-*.pt or weights.safetensors, or one of data/zoo"
+    command.add("checkpoint", folder, "CHECKPOINT", kinds)
+    command.add("--data", name, "NAME", "by default the data that it was trained on")
     add_data_options(command)
     add_speed_options(command)
-    command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -84,26 +83,25 @@ def load(path: Path) -> tuple[nn.Module, str, Sequence[str]]:
         path = found[0]
     if path.suffix != ".safetensors":
         state = checkpoint.read(path)
-        model = build(state["network"], path)
-        model.load_state_dict(state["model"])
-        return model, state["data"], state.get("classes", ())
-    if not path.is_file():
-        raise UsageError(f"no such file: {path}")
+        if not state.keys() >= {"network", "data", "model"}:
+            raise UsageError(f"{path} is not a checkpoint of a run")
+        return filled(build(state["network"], path), state["model"], path), state["data"], state.get("classes", ())
+    about, weights = usable(unpack, path)
     try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-    except SafetensorError as error:
-        raise UsageError(f"{path} is not a complete .safetensors file ({error})") from None
-    if not about.keys() >= {"network", "data"}:
-        raise UsageError(f"{path} does not say which network it holds; it was not written by gamlib")
-    try:
-        network, classes = json.loads(about["network"]), json.loads(about.get("classes", "[]"))
-    except ValueError:
-        network, classes = None, []
-    return build(network, path, weights=path), about["data"], classes
+        network, trained_on = json.loads(about["network"]), about["data"]
+        classes = json.loads(about.get("classes", "[]"))
+    except (KeyError, ValueError):
+        raise UsageError(f"{path} does not say which network it holds; it was not written by gamlib") from None
+    return filled(build(network, path), weights, path), trained_on, classes
 
 
-def build(network: dict[str, object], path: Path, weights: Path | None = None) -> nn.Module:
+def filled(model: nn.Module, weights: dict[str, Tensor], path: Path) -> nn.Module:
+    """The network with these weights."""
+    usable(load_strictly, model, weights, str(path))
+    return model
+
+
+def build(network: dict[str, object], path: Path) -> nn.Module:
     """The network by create_model's arguments."""
     if not isinstance(network, dict) or "name" not in network:
         raise UsageError(f"{path} does not say which network it holds; it was not written by gamlib")
@@ -119,6 +117,6 @@ def build(network: dict[str, object], path: Path, weights: Path | None = None) -
             f"here: {', '.join(list_attention())}"
         )
     try:
-        return usable(create_model, **network, weights=weights)
+        return usable(create_model, **network)
     except TypeError as error:
         raise UsageError(f"{path}: {error}; was it written by another version of gamlib?") from error

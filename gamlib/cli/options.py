@@ -2,6 +2,8 @@
 
 import argparse
 import dataclasses
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -16,9 +18,60 @@ from gamlib.training import Recipe, Speed, distributed, recipes
 from gamlib.training.recipes import SCHEDULES
 from gamlib.training.speed import PRECISIONS
 
+FIELDS = dataclasses.fields(Recipe)[1:]  # all but the name
+
 
 class UsageError(Exception):
     """A value on the command line that can't be used."""
+
+
+class Help(argparse.HelpFormatter):
+    """Help whose names are never broken at a hyphen, so that they can be copied."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("example: "):
+            return text
+        return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+class Command:
+    """A command's options, one line each.
+
+    Args:
+        commands: argparse's subparsers.
+        name: of the command.
+        meaning: what it does.
+        example: a command line.
+    """
+
+    def __init__(self, commands, name: str, meaning: str, example: str, run: Callable) -> None:
+        about = {"help": meaning, "description": meaning, "epilog": f"example: {example}", "formatter_class": Help}
+        self._parser = self._group = commands.add_parser(name, **about)
+        self._parser.set_defaults(run=run)
+
+    def group(self, title: str) -> None:
+        """Begin a group of options."""
+        self._group = self._parser.add_argument_group(title)
+
+    def add(self, option: str, kind: Callable | Sequence[str], metavar: str, meaning: str, **more: object) -> None:
+        """An option: `kind` is its type, bool for --x and --no-x, or the values to choose from."""
+        if kind is bool:
+            more["action"] = argparse.BooleanOptionalAction
+        elif isinstance(kind, tuple):
+            more["choices"] = kind
+        else:
+            more |= {"type": kind, "metavar": metavar}
+        default = more.get("default")
+        shown = " ".join(map(str, default)) if isinstance(default, list) else default
+        has_one = default is not None and kind is not bool
+        self._group.add_argument(option, help=f"{meaning} (default: {shown})" if has_one else meaning, **more)
+
+    def add_flag(self, option: str, meaning: str) -> None:
+        """An option without a value."""
+        self._group.add_argument(option, action="store_true", help=meaning)
 
 
 def usable(function, *values, **named):
@@ -29,12 +82,17 @@ def usable(function, *values, **named):
         raise UsageError(error) from error
 
 
+def name(text: str) -> str:
+    """A name as typed. An unset shell variable makes an empty one, which must not stand for the default."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a name, got an empty one (an unset shell variable?)")
+    return text
+
+
 def folder(text: str) -> Path:
     """A folder's path, `~` and all; it need not exist."""
     try:
-        if not text:
-            raise argparse.ArgumentTypeError("a folder must have a name, got an empty one")
-        return Path(text).expanduser()
+        return Path(name(text)).expanduser()
     except RuntimeError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}") from None
 
@@ -44,78 +102,57 @@ def attention_help() -> str:
     return f"none, {', '.join(list_attention())} or abn; with options: gam:kernel_size=9,shuffle=after"
 
 
-def add_run_options(command: argparse.ArgumentParser) -> None:
+def add_run_options(command: Command) -> None:
     """What both `train` and `compare` take."""
-    command.add_argument(
-        "--model",
-        metavar="NAME",
-        help=f"one of {', '.join(list_models())}; by default resnet20, for imagenet resnet18, for puzzles probe",
-    )
-    command.add_argument("--reduction", type=int, help="r of the mechanisms that have one; each has its own default")
-    command.add_argument(
-        "--stem", metavar="NAME", help="imagenet, cifar or wmp (Table 4); by default what fits the size of the images"
-    )
-    command.add_argument("--out", type=folder, help="folder for what the run writes; by default under runs/")
-    command.add_argument(
-        "--resume",
-        choices=["auto", "no"],
-        default="auto",
-        help="auto: go on from what is in the folder; no: start again",
-    )
-    command.add_argument("--save-every", type=float, default=300.0, metavar="SECONDS", help="between two checkpoints")
+    models = f"one of {', '.join(list_models())}; by default resnet20, for imagenet resnet18, for puzzles probe"
+    command.add("--model", name, "NAME", models)
+    command.add("--reduction", int, "R", "r of the mechanisms that have one, 1 or more; each has its own default")
+    command.add("--stem", name, "NAME", "imagenet, cifar or wmp (Table 4); by default what fits the images' size")
+    named = f"one of {', '.join(recipes.RECIPES)}; by default laptop, for imagenet the paper's, for puzzles puzzles"
+    command.add("--recipe", name, "NAME", named)
+    command.add("--out", folder, "FOLDER", "for what the run writes; by default one below runs/")
+    resume = "auto: go on from what is in the folder; no: remove it, and start again"
+    command.add("--resume", ("auto", "no"), "", resume, default="auto")
+    command.add("--save-every", float, "SECONDS", "between two checkpoints, 0 or more", default=300.0)
     add_data_options(command)
     add_speed_options(command)
     add_recipe_options(command)
 
 
-def add_data_options(command: argparse.ArgumentParser) -> None:
+def add_data_options(command: Command) -> None:
     """Where the data is, and how photographs are read."""
-    command.add_argument(
-        "--root",
-        type=folder,
-        help="data root, by default GAMLIB_DATA, else data/ of the checkout; imagenet: the folder of train/ and val/",
-    )
-    command.add_argument(
-        "--bad-images", choices=BAD_IMAGES, help="imagenet: what a broken file does; skip: left out, named and counted"
-    )
-    command.add_argument("--workers", type=int, help="imagenet: processes that decode images; by default one a core")
+    root = "data root, by default GAMLIB_DATA, else data/ of the checkout; imagenet: the folder of train/ and val/"
+    command.add("--root", folder, "FOLDER", root)
+    bad = "imagenet: what a broken file does: stop the run (by default), or be left out, named and counted"
+    command.add("--bad-images", BAD_IMAGES, "", bad)
+    command.add("--workers", int, "N", "imagenet: processes that decode images, 0 or more; by default one per core")
 
 
-def add_speed_options(command: argparse.ArgumentParser) -> None:
+def add_speed_options(command: Command) -> None:
     """An option for each switch of Speed."""
-    default = Speed()
-    group = command.add_argument_group("speed: nothing here changes more than the rounding")
-    group.add_argument(
-        "--precision", choices=PRECISIONS, default=default.precision, help="auto: what the device is fast in"
-    )
-    for name, meaning in (
-        ("channels_last", "memory layout"),
-        ("fused", "update in one kernel"),
-        ("compile", "torch.compile, for GPUs"),
-    ):
-        group.add_argument(
-            f"--{name.replace('_', '-')}",
-            action=argparse.BooleanOptionalAction,
-            default=getattr(default, name),
-            help=meaning,
-        )
+    command.group("speed: nothing here changes more than the rounding")
+    command.add("--precision", PRECISIONS, "", "auto: what the device is fast in", default=Speed.precision)
+    command.add("--channels-last", bool, "", "memory layout (by default on)", default=Speed.channels_last)
+    command.add("--fused", bool, "", "update in one kernel (by default on)", default=Speed.fused)
+    command.add("--compile", bool, "", "torch.compile, for GPUs (by default off)", default=Speed.compile)
 
 
-def add_recipe_options(command: argparse.ArgumentParser) -> None:
-    """--recipe, and an option for each of its fields."""
-    named = f"one of {', '.join(recipes.RECIPES)}; by default laptop, for imagenet the paper's, for puzzles puzzles"
-    command.add_argument("--recipe", metavar="NAME", help=named)
-    group = command.add_argument_group("fields of the recipe, where they should differ from it")
-    for field in dataclasses.fields(Recipe):
-        option = f"--{field.name.replace('_', '-')}"
-        if field.name == "schedule":
-            group.add_argument(option, choices=SCHEDULES)
-        elif field.name == "milestones":
-            group.add_argument(option, type=int, nargs="*", metavar="EPOCH")
-        elif field.type is bool:
-            group.add_argument(option, action=argparse.BooleanOptionalAction)
-        elif field.name != "name":
-            group.add_argument(option, type=field.type, metavar=field.type.__name__.upper())
+def add_recipe_options(command: Command) -> None:
+    """An option for each field of a recipe."""
+    command.group("fields of the recipe, where they should differ from it")
+    kinds: dict[str, object] = {"schedule": SCHEDULES, "milestones": int}
+    for field in FIELDS:
+        only = f"{field.metadata['schedule']}: " if field.metadata["schedule"] else ""
+        theirs = "" if only == "step: " else f" (laptop: {getattr(recipes.get('laptop'), field.name)})"
+        more = {"nargs": "*"} if field.name == "milestones" else {}
+        kind = kinds.get(field.name, field.type)
+        metavar = "EPOCH" if more else getattr(kind, "__name__", "").upper()
+        command.add(option_of(field.name), kind, metavar, f"{only}{field.metadata['meaning']}{theirs}", **more)
+
+
+def option_of(field: str) -> str:
+    """The option for a field: --warm-up for warm_up."""
+    return f"--{field.replace('_', '-')}"
 
 
 def known(dataset: str) -> data.Entry:
@@ -127,15 +164,21 @@ def known(dataset: str) -> data.Entry:
 
 def chosen_recipe(arguments: argparse.Namespace, dataset: str, model: str) -> Recipe:
     """The recipe by name, or the one that fits the data, with the fields that the command line changes."""
-    name = arguments.recipe or known(dataset).recipe
+    named = arguments.recipe or known(dataset).recipe
     if arguments.recipe is None and (dataset, model) == ("imagenet", "mobilenet_v2"):
-        name = "paper-imagenet-mobilenet"
-    recipe = usable(recipes.get, name)
-    fields = {field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(Recipe)}
-    changed = {name: value for name, value in fields.items() if value is not None and name != "name"}
+        named = "paper-imagenet-mobilenet"
+    recipe = usable(recipes.get, named)
+    given = {field.name: getattr(arguments, field.name, None) for field in FIELDS}
+    changed = {field: value for field, value in given.items() if value is not None}
     if "milestones" in changed:
         changed["milestones"] = tuple(changed["milestones"])
-    return usable(dataclasses.replace, recipe, **changed) if changed else recipe
+    schedule = changed.get("schedule", recipe.schedule)
+    for field in FIELDS:
+        if field.metadata["schedule"] not in (None, schedule):
+            if field.name in changed:
+                raise UsageError(f"{option_of(field.name)} has no effect on the schedule {schedule!r}; leave it out")
+            changed[field.name] = field.default  # where --schedule changes it, the other's fields are none of its own
+    return usable(dataclasses.replace, recipe, **changed)
 
 
 def unusual_options(arguments: argparse.Namespace, reduction: int | None) -> list[str]:
@@ -147,8 +190,17 @@ def unusual_options(arguments: argparse.Namespace, reduction: int | None) -> lis
 
 def check_network(model: str, attention: str, reduction: int | None, stem: str | None) -> None:
     """Raise UsageError for a network that can't be built, before data is downloaded and read."""
-    with torch.device("meta"):
-        usable(create_model, model, *usable(variant, attention, reduction), stem=stem)
+    try:
+        with torch.device("meta"):
+            usable(create_model, model, *usable(variant, attention, reduction), stem=stem)
+    except (RuntimeError, OverflowError, MemoryError) as error:  # of sizes that no machine has
+        raise UsageError(f"{model} with {attention} can't be built: {str(error).partition(chr(10))[0]}") from error
+
+
+def check_reduction(reduction: int | None, attentions: Sequence[str]) -> None:
+    """Raise UsageError where a reduction is given that none of the attentions takes."""
+    if reduction is not None and all(variant(name, reduction) == variant(name, None) for name in attentions):
+        raise UsageError(f"--reduction {reduction} has no effect: {', '.join(attentions)}: without a reduction, or with its own")
 
 
 def chosen_speed(arguments: argparse.Namespace) -> Speed:

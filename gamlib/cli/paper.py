@@ -2,13 +2,14 @@
 
 import argparse
 
+from gamlib.cli.options import Command
 from gamlib.paper import TABLES, reproduce
 
 
 def add(commands) -> None:
     """Add the command and its options."""
-    command = commands.add_parser("paper", help="recompute every parameter and FLOPs figure of the paper's tables")
-    command.set_defaults(run=run)
+    meaning = "recompute every parameter and FLOPs figure of the paper's tables"
+    Command(commands, "paper", meaning, "gamlib paper", run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,33 +1,24 @@
 """gamlib results: recorded runs, or a reader's own, as tables."""
 
 import argparse
-from pathlib import Path
 
 from gamlib import results
-from gamlib.cli.options import UsageError, folder, usable
+from gamlib.cli.options import Command, UsageError, folder, name, usable
 from gamlib.results import Result
 
 
 def add(commands) -> None:
     """Add the command and its options."""
-    command = commands.add_parser("results", help="tables of the recorded runs, or of your own; the paper's claims")
-    command.add_argument(
-        "source",
-        nargs="*",
-        help="a recorded result, a .json file, or a folder that train or compare wrote; by default all recorded ones",
-    )
-    command.add_argument(
-        "--against", metavar="LABEL", help="also each network's error minus this one's, paired seed by seed"
-    )
-    command.add_argument(
-        "--chart",
-        type=Path,
-        metavar="FILE.png",
-        help="also a chart of one source: a dot per seed, intervals, --against",
-    )
-    command.add_argument("--claims", action="store_true", help="the paper's claims, and what was found here")
-    command.add_argument("--missing", action="store_true", help="the plan of runs: done, owed, and what that costs")
-    command.set_defaults(run=run)
+    meaning = "tables of the recorded runs, or of your own; the paper's claims"
+    example = "gamlib results cifar100-resnet20-laptop --against none"
+    command = Command(commands, "results", meaning, example, run)
+    kinds = "a recorded result, a .json file, or a folder that train or compare wrote; by default all recorded ones"
+    command.add("source", name, "SOURCE", kinds, nargs="*")
+    against = "also each network's error minus this one's, paired seed by seed"
+    command.add("--against", name, "LABEL", against)
+    command.add("--chart", folder, "FILE.png", "also a chart of one source: a dot per seed, intervals, --against")
+    command.add_flag("--claims", "the paper's claims, and what was found here")
+    command.add_flag("--missing", "the plan of runs: done, owed, and what that costs")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--chart draws one source, got {len(arguments.source)}")
     if arguments.chart is not None and arguments.chart.suffix.lower() != ".png":
         raise UsageError(f"--chart writes a PNG: a name that ends in .png, got {str(arguments.chart)!r}")
+    found = arguments.against is None
     for source in arguments.source or results.list_recorded():
         runs = read(source)
         print(f"{source}\n\n{results.table(runs)}\n")
@@ -50,11 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
         # Among all recorded runs, those of studies with nothing to compare are no mistake of the reader's.
         if arguments.against and (arguments.source or (arguments.against in labels and len(labels) > 1)):
             print(f"{usable(results.differences, beside + runs, arguments.against)}\n")
+            found = True
         if arguments.chart is not None:
             figure = usable(results.draw_errors, beside + runs, arguments.against)
             # What it was drawn from, so that a test can tell whether it is still true.
             figure.savefig(arguments.chart, dpi=150, metadata={"Description": results.digest_of(beside + runs)})
             print(f"Chart: {arguments.chart}")
+    if not found:
+        raise UsageError(f"--against {arguments.against}: no recorded study compares anything with it; try none")
     return 0
 
 

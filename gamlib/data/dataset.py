@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from gamlib._checks import check_boolean
 from gamlib.data import augment
 
 
@@ -107,6 +108,7 @@ class Dataset:
             if labels.min() < 0 or labels.max() >= self.num_classes:
                 last = self.num_classes - 1
                 raise ValueError(f"{split}_labels must lie in 0 to {last}, got {labels.min()} to {labels.max()}")
+        check_boolean("augment", self.augment)
         if len(self.classes) not in (0, self.num_classes):
             raise ValueError(f"classes must name all {self.num_classes} classes, got {len(self.classes)} names")
 

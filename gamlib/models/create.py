@@ -84,6 +84,7 @@ def create_model(
     options = attention_options or {}
     if attention in (None, "abn") and options:
         raise ValueError(f"attention {attention or 'none'!r} has no options, got {options}")
+    full = {} if attention in (None, "abn") else full_options(attention, options)
     if attention == "abn" and name not in ABN_BACKBONES:
         raise ValueError(f"attention 'abn' is not defined for {name!r}; allowed models: {', '.join(ABN_BACKBONES)}")
     check_integer("num_classes", num_classes)
@@ -118,7 +119,7 @@ def create_model(
     model.spec = {
         "name": name,
         "attention": "none" if attention is None else attention_name(attention),
-        "attention_options": {} if attention in (None, "abn") else full_options(attention, options),
+        "attention_options": full,
         "num_classes": num_classes,
         "stem": stem,
         **({} if width is None else {"width": width}),

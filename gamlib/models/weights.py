@@ -1,11 +1,12 @@
 """Loads weights into a freshly built network: torchvision's into a backbone, a file's or the zoo's into a whole one."""
 
+import hashlib
 import json
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
 from torchvision.models import get_model_weights, list_models
 
 from gamlib._checks import unknown_name
@@ -22,13 +23,14 @@ def load_torchvision(backbone: nn.Module, name: str, weights: str) -> None:
     if name not in list_models():
         raise ValueError(
             f"unknown weights {weights!r}: torchvision has none for {name!r}; allowed: None, the name of a data set of "
-            "the zoo (cifar100, puzzles-joint ...), or the path of a .safetensors file"
+            "the zoo (cifar100, puzzles-joint ...), or the path of a .safetensors file. Of another file (.pth, .pt), "
+            "load the state_dict yourself: model.load_state_dict(torch.load(path))"
         )
     choices = get_model_weights(name)
     if weights not in choices.__members__:
         raise unknown_name(f"weights of {name}", weights, choices.__members__)
     state = choices[weights].get_state_dict(progress=True, check_hash=True)
-    _load_strictly(backbone, state, weights)
+    load_strictly(backbone, state, weights)
 
 
 def list_zoo() -> list[str]:
@@ -53,8 +55,7 @@ def zoo_path(data: str, spec: dict[str, object]) -> Path:
             "trained network", name, [other for other in list_zoo() if other.startswith(data)] or list_zoo()
         )
     path = recorded("zoo") / f"{name}.safetensors"
-    with safe_open(path, "pt") as file:
-        trained = json.loads(file.metadata()["network"])
+    trained = json.loads(unpack(path)[0]["network"])
     theirs, ours = ({**network.pop("attention_options"), **network} for network in (trained, dict(spec)))
     if differing := [key for key in theirs if theirs[key] != ours.get(key)]:
         wanted, given = (", ".join(f"{key}={side.get(key)!r}" for key in differing) for side in (theirs, ours))
@@ -68,17 +69,51 @@ def load_safetensors(model: nn.Module, path: Path) -> None:
     Raises:
         ValueError: where the file is missing, damaged, or was saved from another network.
     """
+    load_strictly(model, unpack(path)[1], str(path))
+
+
+def pack(state: dict[str, Tensor], about: dict[str, str]) -> bytes:
+    """A .safetensors file of tensors, with texts about them and a fingerprint; the same bytes each time."""
+    content = save(state)
+    body = 8 + int.from_bytes(content[:8], "little")
+    about = about | {"sha256": hashlib.sha256(content[body:]).hexdigest()}
+    # The library would write the texts in random order.
+    header = json.dumps({"__metadata__": about, **json.loads(content[8:body])}, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[body:]
+
+
+def unpack(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The texts and the tensors of a .safetensors file, of `pack`'s or another program's.
+
+    Raises:
+        ValueError: where it is missing or damaged.
+    """
     if not path.is_file():
         raise ValueError(f"weights: no such file: {path}")
+    content = path.read_bytes()
     try:
-        state = load_file(path)
+        state = load(content)
     except SafetensorError as error:
         raise ValueError(f"weights: {path} is not a complete .safetensors file ({error})") from None
-    _load_strictly(model, state, str(path))
+    body = 8 + int.from_bytes(content[:8], "little")
+    about = json.loads(content[8:body]).get("__metadata__", {})
+    fingerprint = hashlib.sha256(content[body:]).hexdigest()
+    if about.get("sha256", fingerprint) != fingerprint:  # the first ones have none
+        raise ValueError(f"weights: {path} is damaged: its numbers are not those that were saved")
+    return about, state
 
 
-def _load_strictly(model: nn.Module, state: dict, source: str) -> None:
+def load_strictly(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load weights; those of a wrapped network (torch.compile's, DistributedDataParallel's) fit, too.
+
+    Raises:
+        ValueError: where they were saved from another network; the message names what does not fit, and `source`.
+    """
     own = model.state_dict()
+    for wrapper in ("_orig_mod.", "module."):  # torch.compile's and DistributedDataParallel's
+        if state and all(key.startswith(wrapper) for key in state):
+            state = {key.removeprefix(wrapper): value for key, value in state.items()}
     wrong = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     problems = {
         "missing": sorted(own.keys() - state.keys()),

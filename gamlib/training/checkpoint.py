@@ -43,21 +43,22 @@ def save(state: dict[str, object], folder: Path) -> None:
     try:
         write(content.getbuffer(), path)
     except OSError as error:
+        before = "The checkpoint before it is intact: make room, then the same command goes on from there"
         raise CheckpointError(
             f"{path} could not be written: {error.strerror}. It needs {len(content.getbuffer()) / 1e6:,.0f} MB. "
-            "The checkpoint before it is intact: make room, then the same command goes on from there"
+            f"{before if paths(folder) else 'Make room, or choose another output folder'}"
         ) from error
     for old in paths(folder)[KEPT:]:
         old.unlink()
 
 
-def load(folder: Path, run: dict[str, str], put_aside: bool = True) -> dict[str, object] | None:
+def load(folder: Path, own: dict[str, object], put_aside: bool = True) -> dict[str, object] | None:
     """The newest state in `folder` that is whole; None where there is none.
 
     A damaged checkpoint is named in a warning, put aside as *.damaged, and the one before it is taken.
 
     Args:
-        run: what the run is (network, data, recipe, seed); it must be the one that was saved.
+        own: the state of the run that asks; it must be the run that was saved.
         put_aside: False in all processes but one, where several read the folder.
 
     Raises:
@@ -70,7 +71,7 @@ def load(folder: Path, run: dict[str, str], put_aside: bool = True) -> dict[str,
         except CheckpointError as error:
             damaged[path] = str(error)
             continue
-        check_run(state, run, path)
+        check_run(state, own, path)
         for bad, message in damaged.items():
             warnings.warn(f"{message}; going on from {path.name}", stacklevel=3)
             if put_aside:
@@ -98,13 +99,20 @@ def read(path: Path) -> dict[str, object]:
     return state
 
 
-def check_run(state: dict, run: dict[str, str], path: Path) -> None:
-    """Raise CheckpointError unless the state is of this run."""
-    differing = [key for key in run if state["run"].get(key) != run[key]]
-    if differing:
-        raise CheckpointError(
-            f"{path} belongs to another run (another {', '.join(differing)}); use another output folder, or delete it"
-        )
+def check_run(saved: dict, own: dict, path: Path) -> None:
+    """Raise CheckpointError unless what was saved is of the run that asks. Both hold "run" and, for words, "recipe"."""
+    if saved["run"] == own["run"]:
+        return
+    differing = [key for key in own["run"] if saved["run"].get(key) != own["run"][key]]
+    fields = [
+        f"; {key} is {value} there and {own['recipe'].get(key)} here"
+        for key, value in saved["recipe"].items()
+        if value != own["recipe"].get(key)
+    ]
+    raise CheckpointError(
+        f"{path} belongs to another run (another {', '.join(differing)}){''.join(fields)}. Use another output folder. "
+        "(To start again in this one, and lose what is there: --resume no)"
+    )
 
 
 def fingerprint(value: object) -> str:

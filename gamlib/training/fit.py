@@ -11,6 +11,7 @@ from gamlib.data import Data
 from gamlib.results import Result
 from gamlib.training import distributed
 from gamlib.training.folder import RunFolder
+from gamlib.training.forecast import forecast
 from gamlib.training.interrupt import Interrupt, Stopped
 from gamlib.training.recipes import Recipe
 from gamlib.training.speed import Speed
@@ -27,6 +28,7 @@ def fit(
     speed: Speed | None = None,
     save_every: float = 300.0,
     tensorboard: bool = False,
+    say_forecast: bool = False,
 ) -> Result:
     """Train `model` on `data` by `recipe`, testing after each epoch. The model is changed in place, left in eval.
 
@@ -48,12 +50,14 @@ def fit(
             finished; "no" starts again, and removes what an earlier run left there.
         speed: precision, layout, fused update, compilation; None is `Speed()`.
         save_every: seconds from one checkpoint to the next within an epoch. One is written after each epoch, too.
-        tensorboard: whether to write the curves for TensorBoard, too; it must be installed.
+        tensorboard: whether to write the curves for TensorBoard, too, where it is installed.
+        say_forecast: whether to print, before the first step, how long the run will take on this machine.
 
     Raises:
         ValueError: for a bad seed, an unknown `resume`, a batch size that leaves a process with a last batch of one
             image (BatchNorm can't train on it), or a model whose output has not one column for each class.
-        CheckpointError: where `out` holds a checkpoint of another run, or none that is whole, or can't be written.
+        CheckpointError: where `out` holds a checkpoint or the result of another run, or none that is whole, or can't be
+            written.
         DataError: for a broken photograph.
         Diverged: where loss, gradients or outputs are not finite; the weights are as before that step.
         Stopped: when asked to stop (a KeyboardInterrupt).
@@ -66,21 +70,25 @@ def fit(
     with RunFolder(out, save_every, tensorboard) as folder:
         if resume == "no":
             folder.clear()
-        state = folder.load(trainer.identity())
+        own = trainer.state()
+        state = folder.load(own)
+        finished = folder.finished(trainer.model, own, state)
         distributed.barrier()
-        if state is None:
-            folder.save(trainer.state())
-        else:
-            trainer.load_state(state)
-        if trainer.epoch == recipe.epochs and (finished := folder.finished()):
+        if finished is not None:
             model.eval()
             return finished  # as it was written: with that day's commit and versions
+        if say_forecast and distributed.is_main_process():
+            print(f"forecast  {forecast(trainer.model, data, recipe, trainer.speed)}", flush=True)
+        if state is None:
+            folder.save(own)
+        else:
+            trainer.load_state(state)
         with Interrupt() as interrupt, trainer.progress_bar() as bar:
             while trainer.epoch < recipe.epochs:
                 follow(trainer, folder, interrupt, bar)
         model.eval()
         result = trainer.result()
-        folder.finish(model, result, data.classes)
+        folder.finish(trainer.state(), result)
         distributed.barrier()
         return result
 

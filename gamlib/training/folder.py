@@ -2,14 +2,14 @@
 
 import json
 import time
-from collections.abc import Sequence
+import warnings
 from pathlib import Path
 
-from safetensors.torch import save
 from torch import nn
 
 from gamlib import results
-from gamlib._files import write
+from gamlib._files import whole, write
+from gamlib.models.weights import pack, unpack
 from gamlib.results import Result
 from gamlib.training import checkpoint, distributed
 
@@ -61,6 +61,7 @@ class RunFolder:
         except ModuleNotFoundError:
             return
         lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until __exit__)
+        self._lock = lock
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -68,7 +69,8 @@ class RunFolder:
             raise checkpoint.CheckpointError(
                 f"another run is writing into {self.path}; wait until it has ended, or choose another output folder"
             ) from None
-        self._lock = lock
+        except OSError:  # some network file systems have no locks (Lustre, NFS)
+            return
 
     def clear(self) -> None:
         """Remove what an earlier run left here."""
@@ -77,15 +79,45 @@ class RunFolder:
                 path.unlink(missing_ok=True)
         distributed.barrier()
 
-    def load(self, run: dict[str, str]) -> dict[str, object] | None:
+    def load(self, own: dict[str, object]) -> dict[str, object] | None:
         """The state to go on from; None where there is none. Raises CheckpointError as `checkpoint.load` does."""
-        return None if self.path is None else checkpoint.load(self.path, run, put_aside=self.writes)
+        return None if self.path is None else checkpoint.load(self.path, own, put_aside=self.writes)
 
-    def finished(self) -> Result | None:
-        """The result of a run that was complete."""
-        if self.path is None or not ((self.path / WEIGHTS).is_file() and (self.path / RESULT).is_file()):
+    def finished(self, model: nn.Module, own: dict[str, object], state: dict[str, object] | None) -> Result | None:
+        """The result of a run that was complete, whose weights `model` gets; None where there is none.
+
+        Args:
+            own: the state of the run that asks.
+            state: the checkpoint that it could go on from, which is known to be of the same run.
+
+        Raises:
+            CheckpointError: where a result or weights lie there that are another run's, or that are damaged or not
+                both there, and no checkpoint is left to write them anew from.
+        """
+        if self.path is None or not any((self.path / name).exists() for name in (RESULT, WEIGHTS)):
             return None
-        return results.read(self.path / RESULT)[0]
+        try:
+            about, weights = unpack(self.path / WEIGHTS)
+            result = results.read(self.path / RESULT)[0]
+        except (ValueError, OSError) as error:
+            if state is None:
+                raise checkpoint.CheckpointError(
+                    f"{self.path} holds what a finished run left, but not all of it is whole ({error}), and no "
+                    "checkpoint; use another output folder. (To start again in this one: --resume no)"
+                ) from None
+            if (self.path / WEIGHTS).exists() and (self.path / RESULT).exists():
+                warnings.warn(f"{error}; written anew from the last checkpoint", stacklevel=3)
+            return None
+        # Before December 2026 the weights did not say which run's they were; then the checkpoint must.
+        if "run" in about or state is None:
+            saved = {"run": json.loads(about.get("run", "{}")), "recipe": result.recipe}
+            checkpoint.check_run(saved, own, self.path / WEIGHTS)
+        elif state["epoch"] < own["recipe"]["epochs"]:
+            return None
+        model.load_state_dict(weights)
+        if self.writes and not (self.path / CURVES).exists():
+            self._draw(result)
+        return result
 
     def save(self, state: dict[str, object]) -> None:
         """Write a checkpoint."""
@@ -106,8 +138,12 @@ class RunFolder:
                 self._log_to_tensorboard(curves[-1])
 
     def _log_to_tensorboard(self, entry: dict[str, int | float]) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except Exception as error:  # a broken installation raises anything, and must not end a run
+            warnings.warn(f"no curves for TensorBoard: importing it fails ({error!r})", stacklevel=2)
+            self.tensorboard = False
+            return
         epoch = entry["epoch"]
         # Points of this epoch and later ones, which a killed process may have written, are dropped.
         self._writer = self._writer or SummaryWriter(str(self.path / "tensorboard"), purge_step=epoch)
@@ -116,16 +152,16 @@ class RunFolder:
                 self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
 
-    def finish(self, model: nn.Module, result: Result, classes: Sequence[str]) -> None:
-        """Write the weights, then the result: where it stands, the run is complete. Then a chart of the curves."""
+    def finish(self, state: dict[str, object], result: Result) -> None:
+        """Write the weights, a chart of the curves, and then the result: where it stands, the run is complete."""
         if self.writes:
             # Contiguous copies: safetensors refuses tensors that share memory, as tied weights do.
-            weights = {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
-            about = {
-                "network": json.dumps(result.network, default=results.describe),
-                "data": result.data,
-                "classes": json.dumps(list(classes)),
-            }
-            write(save(weights, metadata=about), self.path / WEIGHTS)
+            weights = {key: value.detach().cpu().clone().contiguous() for key, value in state["model"].items()}
+            about = {key: json.dumps(state[key]) for key in ("network", "classes", "run")} | {"data": result.data}
+            write(pack(weights, about), self.path / WEIGHTS)
+            self._draw(result)
             results.save([result], self.path / RESULT)
-            results.draw_curves([result]).savefig(self.path / CURVES, dpi=150)
+
+    def _draw(self, result: Result) -> None:
+        with whole(self.path / CURVES) as partial:
+            results.draw_curves([result]).savefig(partial, dpi=150, format="png")

@@ -16,7 +16,8 @@ class SpikeGuard:
 
     QUIET = 20  # looks before the first warning: at its start a loss jumps, and that means nothing
 
-    def __init__(self) -> None:
+    def __init__(self, calmer: str = "a lower --lr") -> None:
+        self.calmer = calmer  # what to try (see `Recipe.calmer`)
         self.looks = 0
         self.few = self.many = math.nan  # running means over about 5 and 50 looks
         self.leapt = False
@@ -30,6 +31,6 @@ class SpikeGuard:
         if self.leapt and not before and self.looks > self.QUIET:
             warnings.warn(
                 f"step {step:,}: the loss has leapt to {self.few:.3g} from about {self.many:.3g}, at learning rate "
-                f"{lr:.3g}. If it does not come back, try a lower --lr or a longer --warm-up",
+                f"{lr:.3g}. If it does not come back, try {self.calmer}",
                 stacklevel=2,
             )

@@ -4,11 +4,17 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from gamlib import results
-from gamlib._checks import check_integer, unknown_name
+from gamlib._checks import check_boolean, check_integer, unknown_name
 
 SCHEDULES = ("one-cycle", "step")
+
+
+def _field(meaning: str, default: object = dataclasses.MISSING, schedule: str | None = None) -> Any:
+    """A field of a recipe: what it means, with its range, and the one schedule on which it has an effect."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "schedule": schedule})
 
 
 @dataclass(frozen=True)
@@ -16,16 +22,16 @@ class Recipe:
     """SGD with momentum and one of two learning-rate schedules."""
 
     name: str
-    epochs: int  # passes over the training images
-    lr: float  # one-cycle: the peak; step: the start
-    schedule: str  # "one-cycle" (up, then down to almost 0, step by step) or "step" (drops at milestones)
-    warm_up: float = 0.3  # one-cycle: the share of all steps on the way up
-    milestones: tuple[int, ...] = ()  # step: epochs after which lr is multiplied by gamma
-    gamma: float = 0.2  # step: that factor
-    batch_size: int = 128  # images a step
-    momentum: float = 0.9  # of SGD
-    nesterov: bool = False  # Nesterov's form of the momentum
-    weight_decay: float = 5e-4  # of all parameters
+    epochs: int = _field("passes over the training images, 1 or more")
+    lr: float = _field("learning rate, above 0: of one-cycle the peak, of step the start")
+    schedule: str = _field("one-cycle: up, then down to almost 0, step by step; step: drops at the milestones")
+    warm_up: float = _field("share of all steps on the way up, between 0 and 1", 0.3, "one-cycle")
+    milestones: tuple[int, ...] = _field("epochs after which lr is multiplied by gamma", (), "step")
+    gamma: float = _field("that factor, 0 to 1", 0.2, "step")
+    batch_size: int = _field("images per step, over all processes, 1 or more", 128)
+    momentum: float = _field("of SGD, 0 to 1", 0.9)
+    nesterov: bool = _field("Nesterov's form of the momentum", False)
+    weight_decay: float = _field("of all parameters, 0 to 1", 5e-4)
 
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs)
@@ -38,6 +44,17 @@ class Recipe:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+        check_boolean("nesterov", self.nesterov)
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov=True needs a momentum above 0, got 0")
+        if self.schedule == "step" and not self.milestones and self.gamma != Recipe.gamma:
+            raise ValueError(f"gamma={self.gamma} has no effect without milestones")
+        for field in dataclasses.fields(self):
+            wanted, value = field.metadata.get("schedule"), getattr(self, field.name)
+            if wanted not in (None, self.schedule) and value != field.default:
+                raise ValueError(
+                    f"{field.name}={value} has no effect on the schedule {self.schedule!r}; it belongs to {wanted!r}"
+                )
         for milestone in self.milestones:
             check_integer("milestones", milestone)
         if not 0 < self.warm_up < 1:
@@ -59,6 +76,11 @@ class Recipe:
         if step <= top:
             return first + (self.lr - first) * step / top
         return self.lr + (last - self.lr) * (step - top) / (steps - 1 - top)
+
+    @property
+    def calmer(self) -> str:
+        """What to try where training diverges, as options of the command line."""
+        return "a lower --lr, a longer --warm-up" if self.schedule == "one-cycle" else "a lower --lr"
 
     @property
     def label(self) -> str:

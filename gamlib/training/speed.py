@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from gamlib._checks import unknown_name
+from gamlib._checks import check_boolean, unknown_name
 from gamlib._device import has_bf16
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -23,8 +23,7 @@ class Speed:
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
         for name, value in self.switches().items():
-            if not isinstance(value, bool):
-                raise ValueError(f"{name} must be True or False, got {value!r}")
+            check_boolean(name, value)
 
     def switches(self) -> dict[str, bool]:
         """All but the precision, which depends on the device."""

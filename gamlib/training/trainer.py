@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from gamlib import results
 from gamlib._device import device_name
+from gamlib._modules import unwrapped
+from gamlib._output import progress_bar
 from gamlib.cost import count_parameters
 from gamlib.data import Data
 from gamlib.results import Result
@@ -33,7 +35,8 @@ class Trainer:
 
     def __init__(self, model: nn.Module, data: Data, recipe: Recipe, seed: int, speed: Speed) -> None:
         self.evaluator = Evaluator(model, data, speed)
-        self.model, self.data, self.device = self.evaluator.model, self.evaluator.data, self.evaluator.device
+        # A network that was compiled by its owner is saved as what it is inside.
+        self.model, self.data, self.device = unwrapped(model), self.evaluator.data, self.evaluator.device
         self.precision, self.speed = self.evaluator.precision, speed
         self.recipe, self.seed = recipe, seed
         self.parameters = [p for p in model.parameters() if p.requires_grad]
@@ -73,7 +76,7 @@ class Trainer:
         self.must_stop = False  # whether one of the processes was asked to
         self.first_step = 0  # of this sitting
         self.looked = (0.0, 0.0)  # images and loss at the last look
-        self.spikes = SpikeGuard()
+        self.spikes = SpikeGuard(recipe.calmer)
 
     @property
     def step(self) -> int:
@@ -152,12 +155,12 @@ class Trainer:
             raise Diverged(
                 f"step {step + 1:,} of {self.steps:,} (epoch {step // self.steps_per_epoch + 1}): loss {loss:.4g}, "
                 f"gradient norm {norm:.4g}, at learning rate {lr:.4g}. The weights were not updated by it. "
-                "Try a lower --lr, a longer --warm-up, or --precision fp32"
+                f"Try {self.recipe.calmer}, or --precision fp32"
             )
         if self.precision == "fp16" and self.scaler.get_scale() < 1:
             raise Diverged(
                 f"step {self.step:,} of {self.steps:,}: fp16's gradients are infinite at any loss scale. "
-                "Try --precision fp32, or a lower --lr"
+                f"Try --precision fp32, or {self.recipe.calmer}"
             )
         images, loss = self.sums[:2].tolist()
         if images > self.looked[0]:
@@ -178,18 +181,11 @@ class Trainer:
         self.seconds = self.waited = 0.0
 
     def progress_bar(self) -> tqdm:
-        """A bar over all steps of the run, on standard output (in a notebook, standard error is red)."""
+        """A bar over all steps of the run."""
         network = self.network()
-        return tqdm(
-            total=self.steps,
-            initial=self.step,
-            desc=" + ".join(str(network[key]) for key in ("name", "attention") if key in network),
-            unit="step",
-            file=sys.stdout,
-            ncols=100,
-            mininterval=0.5,
-            disable=not distributed.is_main_process(),
-        )
+        name = " + ".join(str(network[key]) for key in ("name", "attention") if key in network)
+        disable = not distributed.is_main_process()
+        return progress_bar(total=self.steps, initial=self.step, desc=name, unit="step", disable=disable)
 
     def network(self) -> dict[str, object]:
         """What the network is: create_model's arguments, or a reader's own class by name."""

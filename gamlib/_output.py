@@ -1,0 +1,54 @@
+"""What is printed: an output that fails (a closed pipe or terminal, a full disk) never ends what is being done."""
+
+import os
+import sys
+from typing import TextIO
+
+from tqdm import tqdm
+
+# Where a terminal's encoding has no such character.
+PLAIN = {"±": "+-", "×": "x", "−": "-", "–": "-", "·": ".", "≤": "<=", "≥": ">="}
+
+
+class Output:
+    """A text stream whose errors are kept to itself: what can't be written is lost, and no more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        try:
+            return self._stream.write(text)
+        except UnicodeEncodeError:
+            encoding = self._stream.encoding
+            plain = "".join(PLAIN.get(character, character) for character in text)
+            return self.write(plain.encode(encoding, "replace").decode(encoding))
+        except (OSError, ValueError):  # ValueError: it is closed
+            return len(text)
+
+    def flush(self) -> None:
+        """Write what waits, where that can be."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            # Python flushes once more at its end, and would fail there: what waits goes nowhere, from now on.
+            if self._stream in (sys.__stdout__, sys.__stderr__):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+def progress_bar(**options: object) -> tqdm:
+    """A bar on standard output (in a notebook, standard error is red); it fits the terminal, and is rare in a file."""
+    stream = Output(sys.stdout)
+    is_terminal = bool(getattr(stream, "isatty", bool)())
+    is_seen = is_terminal or type(sys.stdout).__module__.startswith("ipykernel")
+    shape = {"dynamic_ncols": True} if is_terminal else {"ncols": 100}
+    return tqdm(file=stream, mininterval=0.5 if is_seen else 30.0, **shape, **options)
+
+
+def write_line(text: str) -> None:
+    """A line of its own, above the bar where there is one."""
+    tqdm.write(text, file=Output(sys.stdout))
