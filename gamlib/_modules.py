@@ -1,8 +1,6 @@
-"""The network inside the wrappers that PyTorch puts around one."""
+"""Networks as they are inside the wrappers that PyTorch puts around one, or around a part of one."""
 
 from torch import nn
-
-PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -10,10 +8,17 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
     Only wrappers around the whole are taken off; a part of the network may still have its own.
     """
-    while True:
-        if "_orig_mod" in model._modules:  # torch.compile's OptimizedModule, whose class is private
-            model = model._orig_mod
-        elif isinstance(model, PARALLEL):
-            model = model.module
-        else:
-            return model
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while "_orig_mod" in model._modules or isinstance(model, parallel):  # torch.compile's class is private
+        (model,) = model.children()
+    return model
+
+
+def named_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Name -> module, the network itself under "", with the names that they have where nothing is wrapped."""
+    model = unwrapped(model)
+    names = {model: ""}
+    for child_name, child in model.named_children():
+        for name, module in named_modules(child).items():
+            names.setdefault(module, f"{child_name}.{name}".rstrip("."))  # a shared one goes by its first name
+    return {name: module for module, name in names.items()}

@@ -1,5 +1,6 @@
 """gamlib.explain: gates as they were computed, Grad-CAM, and the tests of a map, on networks whose truth is known."""
 
+import copy
 import math
 
 import pytest
@@ -157,6 +158,108 @@ def test_a_gate_must_be_replaced_by_a_tensor():
         explain.replace_gates(model, {"layer1.0.attention.channel_gate": lambda gate: None}),
     ):
         model(torch.randn(X))
+
+
+# ------------------------------------------------------------------ wrapped networks
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    return torch.compile(model, backend="eager")
+
+
+def compiled_in_place(model: nn.Module) -> nn.Module:
+    model.compile(backend="eager")
+    return model
+
+
+def with_a_part(wrap):
+    def change(model: nn.Module) -> nn.Module:
+        model.layer2 = wrap(model.layer2)
+        return model
+
+    return change
+
+
+every_wrapper = pytest.mark.parametrize(
+    "wrap",
+    [
+        compiled,
+        compiled_in_place,
+        nn.DataParallel,
+        lambda model: compiled(nn.DataParallel(model)),
+        lambda model: nn.DataParallel(compiled(model)),
+        with_a_part(compiled),
+        with_a_part(compiled_in_place),
+        with_a_part(nn.DataParallel),
+    ],
+    ids=["compiled", "in-place", "parallel", "both", "both-inside-out", "part", "part-in-place", "part-parallel"],
+)
+
+
+@every_wrapper
+def test_a_wrapped_network_is_looked_at_as_if_it_were_bare(wrap):
+    model, x = network("tam"), torch.randn(X)
+    wrapped = wrap(copy.deepcopy(model)).eval()
+    with torch.no_grad():
+        wrapped(x)  # compiled before any hook
+    gates, found = explain.capture_gates(model, x), explain.capture_gates(wrapped, x)
+    assert explain.list_gates(wrapped) == list(gates) == list(found)
+    assert all(torch.allclose(gates[name], found[name], atol=1e-6) for name in gates)
+    assert torch.allclose(explain.grad_cam(model, x), explain.grad_cam(wrapped, x), atol=1e-5)
+    assert torch.allclose(
+        explain.grad_cam(model, x, layer="layer2.1"), explain.grad_cam(wrapped, x, layer="layer2.1"), atol=1e-5
+    )
+    others = {name: gate.flip(0) for name, gate in gates.items()}
+    with torch.no_grad():
+        assert torch.allclose(explain.randomised(wrapped)(x), explain.randomised(model)(x), atol=1e-6)
+        with explain.replace_gates(model, others):
+            answers = model(x)
+        with explain.replace_gates(wrapped, others):
+            assert torch.allclose(wrapped(x), answers, atol=1e-6)
+        assert torch.allclose(wrapped(x), model(x), atol=1e-6)
+        assert not torch.allclose(answers, model(x), atol=1e-6)
+
+
+@every_wrapper
+def test_only_the_network_itself_is_asked_whether_it_is_in_training(wrap):
+    """DataParallel is born in training, whatever is in it."""
+    x, labels = torch.randn(X), torch.zeros(2, dtype=torch.int64)
+    explain.deletion(wrap(network()), x, x[:, 0], labels, steps=1)
+    with pytest.raises(ValueError, match="in training"):
+        explain.deletion(wrap(network().train()), x, x[:, 0], labels, steps=1)
+
+
+def test_a_module_in_two_places_goes_by_its_first_name():
+    model = network("se")
+    model.again = model.layer1
+    assert explain.list_gates(model) == explain.list_gates(network("se"))
+    assert len(explain.capture_gates(model, torch.randn(X))) == 9
+
+
+# ------------------------------------------------------------------ inference mode
+
+
+def test_grad_cam_in_inference_mode():
+    model, x = network(), torch.randn(X)
+    expected = explain.grad_cam(model, x, torch.tensor([1, 2]))
+    with torch.inference_mode():
+        made_there, labels, weights = x.clone(), torch.tensor([1, 2]), copy.deepcopy(model)
+        gates = explain.capture_gates(model, made_there)
+        inside = explain.grad_cam(model, made_there, labels)
+    assert torch.equal(inside, expected)
+    assert torch.equal(explain.grad_cam(model, made_there, labels), expected)
+    assert torch.equal(explain.grad_cam(weights, made_there, labels), expected)
+    with explain.replace_gates(model, gates):
+        assert torch.allclose(explain.grad_cam(model, x, labels), expected, atol=1e-5)
+
+
+def test_a_network_drawn_in_inference_mode_can_be_asked_and_trained():
+    model, x = network(), torch.randn(X)
+    with torch.inference_mode():
+        drawn = explain.randomised(model)
+        assert torch.equal(drawn(x), explain.randomised(model)(x))
+    drawn.train()(x).sum().backward()
+    assert drawn.fc.weight.grad.abs().sum() > 0
 
 
 # ------------------------------------------------------------------ Grad-CAM

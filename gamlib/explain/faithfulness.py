@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gamlib._checks import check_integer, check_seed
+from gamlib._modules import named_modules, unwrapped
 from gamlib.explain.gradcam import check_eval, check_labels
 
 
@@ -100,6 +101,7 @@ def shuffled_maps(maps: Float[Tensor, "n h w"], seed: int = 0) -> Float[Tensor, 
     return maps[others.to(maps.device)]
 
 
+@torch.inference_mode(False)  # weights that can be trained, and asked for gradients, wherever it is called
 def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
     """A copy of `model`, in eval, that has learnt nothing: all weights drawn anew by PyTorch's own initialisation,
     BatchNorm's statistics reset.
@@ -111,11 +113,12 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
         ValueError: for a network with parameters in modules that have no `reset_parameters`.
     """
     check_seed(seed)
+    model = unwrapped(model)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     model = copy.deepcopy(model).eval().cpu()  # drawn on the CPU: the same on every machine
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        for name, module in model.named_modules():
+        for name, module in named_modules(model).items():
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
             elif list(module.parameters(recurse=False)):

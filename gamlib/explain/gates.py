@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from gamlib._checks import unknown_name
+from gamlib._modules import named_modules, unwrapped
 from gamlib.attention import TripletAttention
 
 # TAM computes two of its gates on rotated maps. Both rotations swap two dimensions, so each is its own inverse.
@@ -23,7 +25,7 @@ def list_gates(model: nn.Module) -> list[str]:
     other people's; and one that is only called as a function, torch.sigmoid(x), can't be seen from outside.
     """
     names: list[str] = []
-    for name, module in model.named_modules():
+    for name, module in named_modules(model).items():
         is_gate = re.search(r"(^|[._])gate$", name) is not None or isinstance(module, SIGMOIDS)
         if is_gate and not any(name.startswith(f"{outer}.") for outer in names):
             names.append(name)
@@ -47,17 +49,14 @@ def capture_gates(model: nn.Module, x: Tensor, names: Sequence[str] | None = Non
     """
     found: dict[str, Tensor] = {}
 
-    def look(name: str) -> Callable:
-        def hook(module: nn.Module, inputs: tuple, gate: Tensor) -> None:
-            if name in found:
-                raise ValueError(f"module {name!r} runs more than once in a pass, so it has no single gate")
-            found[name] = turn(model, name, _tensor(name, gate).detach()).clone()
+    def look(name: str, module: nn.Module, inputs: tuple, gate: Tensor) -> None:
+        if name in found:
+            raise ValueError(f"module {name!r} runs more than once in a pass, so it has no single gate")
+        found[name] = turn(modules, name, _tensor(name, gate).detach()).clone()
 
-        return hook
-
-    names = _checked(model, names)
-    with torch.no_grad(), hooked(model, {name: look(name) for name in names}):
-        model(x)
+    names, modules = _checked(model, names), named_modules(model)
+    with torch.no_grad(), hooked(model, names, look):
+        unwrapped(model)(x)
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"{len(missing)} of the modules did not run, such as {missing[0]!r}; leave them out of names")
     return found
@@ -79,33 +78,35 @@ def replace_gates(model: nn.Module, gates: Mapping[str, Tensor | Callable[[Tenso
         ValueError: for a name that is no module's; during the forward pass, for a gate that does not fit.
     """
 
-    def swap(name: str, given: Tensor | Callable[[Tensor], Tensor]) -> Callable:
-        def hook(module: nn.Module, inputs: tuple, gate: Tensor) -> Tensor:
-            own = turn(model, name, _tensor(name, gate))
-            new = given(own) if callable(given) else given
-            if not isinstance(new, Tensor):
-                raise ValueError(f"the gate for {name!r} must be a tensor, got {type(new).__name__}")
-            try:
-                return turn(model, name, new.to(own).expand_as(own))
-            except RuntimeError:
-                raise ValueError(
-                    f"the gate for {name!r} has shape {tuple(new.shape)}; expected {tuple(own.shape)}, or what "
-                    "broadcasts to it"
-                ) from None
-
-        return hook
+    def swap(name: str, module: nn.Module, inputs: tuple, gate: Tensor) -> Tensor:
+        own, given = turn(modules, name, _tensor(name, gate)), gates[name]
+        new = given(own) if callable(given) else given
+        if not isinstance(new, Tensor):
+            raise ValueError(f"the gate for {name!r} must be a tensor, got {type(new).__name__}")
+        try:
+            return turn(modules, name, normal(new.to(own)).expand_as(own))
+        except RuntimeError:
+            raise ValueError(
+                f"the gate for {name!r} has shape {tuple(new.shape)}; expected {tuple(own.shape)}, or what "
+                "broadcasts to it"
+            ) from None
 
     if not isinstance(gates, Mapping):
         raise ValueError(f"gates must be a mapping of names to gates, got {type(gates).__name__}")
-    names = _checked(model, list(gates))
-    with hooked(model, {name: swap(name, gates[name]) for name in names}):
+    names, modules = _checked(model, list(gates)), named_modules(model)
+    with hooked(model, names, swap):
         yield
 
 
-def turn(model: nn.Module, name: str, gate: Tensor) -> Tensor:
+def normal(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a copy of one made under torch.inference_mode(), which autograd could not keep."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def turn(modules: Mapping[str, nn.Module], name: str, gate: Tensor) -> Tensor:
     """A gate between how its module returns it and how it lies on the map; the way back is the same."""
     parent, _, own_name = name.rpartition(".")
-    if own_name in ROTATED and isinstance(model.get_submodule(parent), TripletAttention):
+    if own_name in ROTATED and isinstance(modules[parent], TripletAttention):
         return gate.transpose(*ROTATED[own_name])
     return gate
 
@@ -120,7 +121,7 @@ def _checked(model: nn.Module, names: Sequence[str] | None) -> list[str]:
             )
     if isinstance(names, str):
         raise ValueError(f"names must be a list of names, got the string {names!r}")
-    modules = dict(model.named_modules())
+    modules = named_modules(model)
     for name in names:
         if name not in modules or not name:
             raise unknown_name("module", name, list_gates(model) or [other for other in modules if other])
@@ -134,10 +135,11 @@ def _tensor(name: str, gate: object) -> Tensor:
 
 
 @contextmanager
-def hooked(model: nn.Module, hooks: Mapping[str, Callable]) -> Iterator[None]:
-    """While it is open, the modules of these names have these forward hooks."""
-    modules = dict(model.named_modules())
-    with ExitStack() as stack:
-        for name, hook in hooks.items():
-            stack.enter_context(modules[name].register_forward_hook(hook))
+def hooked(model: nn.Module, names: Sequence[str], hook: Callable) -> Iterator[None]:
+    """While it is open, the modules of these names have the forward hook, which gets the name first. Nothing runs
+    compiled meanwhile: compiled code does not see new hooks."""
+    modules = named_modules(model)
+    with torch.compiler.set_stance("force_eager"), ExitStack() as stack:
+        for name in names:
+            stack.enter_context(modules[name].register_forward_hook(partial(hook, name)))
         yield

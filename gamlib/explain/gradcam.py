@@ -1,16 +1,17 @@
 """Grad-CAM: which places of a feature map speak for a class (Selvaraju et al., ICCV 2017)."""
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from gamlib._checks import unknown_name
-from gamlib.explain.gates import hooked
+from gamlib._modules import named_modules, unwrapped
+from gamlib.explain.gates import hooked, normal
 
 
+@torch.inference_mode(False)  # where a caller is in it, there are no gradients
 def grad_cam(
     model: nn.Module, x: Float[Tensor, "n 3 h w"], labels: Int64[Tensor, " n"] | None = None, layer: str | None = None
 ) -> Float[Tensor, "n h w"]:
@@ -31,31 +32,34 @@ def grad_cam(
         ValueError: for a network in training, an unknown layer, one whose output is not (N, C, h, w), or labels that
             are not one class for each picture.
     """
+    model = unwrapped(model)
     check_eval(model)
     if x.ndim != 4 or len(x) == 0:
         raise ValueError(f"x must be (N, 3, H, W) with N 1 or more, got {tuple(x.shape)}")
     layer = last_map(model, x) if layer is None else layer
-    modules = dict(model.named_modules())
+    modules = named_modules(model)
     if layer not in modules:
         raise unknown_name("layer", layer, [name for name in modules if name])
     kept: list[Tensor] = []
 
-    def keep(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+    def keep(layer: str, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
         if not isinstance(output, Tensor) or output.ndim != 4:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(f"layer {layer!r} must return (N, C, h, w), got {shape}")
         kept.append(output if output.requires_grad else output.detach().requires_grad_())
         return kept[-1].clone()  # what comes next may work in place
 
-    with torch.enable_grad(), modules[layer].register_forward_hook(keep):
-        logits = model(x)
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    state = {name: normal(tensor.detach()) for name, tensor in tensors if tensor.is_inference()}
+    with torch.enable_grad(), hooked(model, [layer], keep):
+        logits = functional_call(model, state, (normal(x),))
     if len(kept) != 1:
         raise ValueError(f"layer {layer!r} ran {len(kept)} times in one pass; choose one that runs once")
     labels = logits.argmax(1) if labels is None else labels
     check_labels(labels, logits)
     features = kept[0]
     with torch.enable_grad():
-        (gradients,) = torch.autograd.grad(logits.gather(1, labels[:, None]).sum(), features, allow_unused=True)
+        (gradients,) = torch.autograd.grad(logits.gather(1, normal(labels)[:, None]).sum(), features, allow_unused=True)
     if gradients is None:
         raise ValueError(f"the answer does not depend on layer {layer!r}; choose another one")
     weights = gradients.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
@@ -67,7 +71,7 @@ def grad_cam(
 
 def check_eval(model: nn.Module) -> None:
     """Raise ValueError where a part of the network is in training."""
-    if any(module.training for module in model.modules()):
+    if any(module.training for module in named_modules(model).values()):
         raise ValueError("the network is in training: its answers would depend on the whole batch; call .eval() first")
 
 
@@ -89,14 +93,11 @@ def last_map(model: nn.Module, x: Tensor) -> str:
     """
     found: list[str] = []
 
-    def look(name: str) -> Callable:
-        def hook(module: nn.Module, inputs: tuple, output: object) -> None:
-            if isinstance(output, Tensor) and _is_map(output, x):
-                found.append(name)
+    def look(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
+        if isinstance(output, Tensor) and _is_map(output, x):
+            found.append(name)
 
-        return hook
-
-    with torch.no_grad(), hooked(model, {name: look(name) for name, _ in model.named_modules() if name}):
+    with torch.no_grad(), hooked(model, [name for name in named_modules(model) if name], look):
         model(x)
     if not found:
         raise ValueError(f"no module of {type(model).__name__} returns (N, C, h, w) with more than one place")
