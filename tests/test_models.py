@@ -338,6 +338,64 @@ def test_module_names_say_where():
     torch.testing.assert_close(model(x), model.act(features).mean((2, 3)))
 
 
+NORMS = {
+    "frozen": torchvision.ops.FrozenBatchNorm2d,
+    "group": partial(nn.GroupNorm, 4),
+    "instance": partial(nn.InstanceNorm2d, affine=True),
+    "sync": nn.SyncBatchNorm,
+    "none": nn.Identity,
+}
+
+
+@pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS.keys())
+def test_blocks_of_any_norm(norm):
+    x = torch.randn(2, 3, 64, 64)
+    for name in ("resnet18", "resnet50", "mobilenet_v2"):
+        backbone = getattr(torchvision.models, name)(norm_layer=norm, num_classes=10).eval()
+        model = insert_attention(copy.deepcopy(backbone), "se", gentle=True)
+        assert len(attended(model)) == 2 * {"resnet18": 8, "resnet50": 16, "mobilenet_v2": 17}[name]
+        assert torch.equal(model(x), backbone(x))
+
+
+def test_timms_blocks_of_any_norm():
+    import timm
+
+    x = torch.randn(2, 3, 64, 64)
+    for network in (
+        timm.create_model("resnet26", norm_layer="groupnorm"),
+        timm.layers.freeze_batch_norm_2d(timm.create_model("resnet18")),
+    ):
+        model = insert_attention(copy.deepcopy(network).eval(), "se", gentle=True)
+        assert len(attended(model)) == 2 * 8
+        assert torch.equal(model(x), network.eval()(x))
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        *(norm(12) for name, norm in NORMS.items() if name != "none"),
+        torchvision.models.convnext.LayerNorm2d(12),
+        nn.Conv2d(12, 12, 3, groups=3),
+        nn.ConvTranspose2d(12, 12, 3),
+        torchvision.ops.Conv2dNormActivation(12, 12, norm_layer=partial(nn.GroupNorm, 4)),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_a_named_modules_width_is_that_of_its_last_layer(last):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Sequential(nn.Conv2d(8, 12, 3), last)).eval()
+    insert_attention(model, "se", where=["1"], reduction=4)
+    assert model[1].attention.channels == 12
+    assert model(torch.randn(2, 3, 16, 16)).shape[:2] == (2, 12)
+
+
+@pytest.mark.parametrize("norm", ["frozen", "group", "instance", "sync"])
+def test_a_norm_alone_can_be_named(norm):
+    model = nn.Sequential(nn.Conv2d(3, 12, 3), NORMS[norm](12), nn.ReLU()).eval()
+    assert insert_attention(model, "se", where=["1"], reduction=4)[1].attention.channels == 12
+    with pytest.raises(ValueError, match=r"module '2' \(ReLU\) .*; name one that does"):
+        insert_attention(model, "se", where=["2"])
+
+
 def test_containers_that_a_network_runs_in_its_own_way_are_refused():
     class Skip(nn.Sequential):
         def forward(self, x):

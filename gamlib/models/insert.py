@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from gamlib._checks import unknown_name
 from gamlib.attention import attention_name, create_attention, full_options, list_attention
@@ -52,7 +53,7 @@ def insert_attention(
 ) -> nn.Module:
     """Insert attention modules into `model`, in place, and return it. Existing keys stay as they are.
 
-    The width of a named module is that of the last convolution or BatchNorm defined in it.
+    The width of a named module is that of the last convolution, BatchNorm or GroupNorm defined in it.
 
     Args:
         model: a network of torchvision's ResNet or MobileNetV2 blocks or timm's ResNet blocks, or any network with a
@@ -128,11 +129,16 @@ def _find_places(model: nn.Module, where: str | Sequence[str]) -> list[Place]:
 def _block_place(module: nn.Module) -> Place | None:
     after = mobilenetv2.AttentionAfterInvertedResidual
     if type(module) in (*TORCHVISION_BLOCKS, *TORCHVISION_BLOCKS.values(), after):
-        norm = module.conv[-1] if isinstance(module, mobilenetv2.InvertedResidual) else resnet.last_norm(module)
-        return module, norm.num_features, _attach_in_block
+        return module, _block_channels(module), _attach_in_block
     if f"{type(module).__module__}.{type(module).__name__}" in TIMM_BLOCKS:
-        return module, resnet.last_norm(module).num_features, _attach_in_timm_block
+        return module, _block_channels(module), _attach_in_timm_block
     return None
+
+
+def _block_channels(block: nn.Module) -> int:
+    # Read from the convolutions, which all have: the norms behind them are of many kinds.
+    last = block if isinstance(block, mobilenetv2.InvertedResidual) else getattr(block, "conv3", block.conv2)
+    return last.out_channels
 
 
 def _stage_places(model: nn.Module) -> list[Place]:
@@ -185,15 +191,18 @@ def _check_has_one_output(name: str, module: nn.Module) -> None:
 
 
 def _candidates(model: nn.Module) -> list[str]:
-    return [name for name, module in model.named_modules() if name and type(module) in (nn.BatchNorm2d, nn.Sequential)]
+    kinds = (nn.BatchNorm2d, nn.GroupNorm, FrozenBatchNorm2d, nn.Sequential)
+    return [name for name, module in model.named_modules() if name and type(module) in kinds]
 
 
 def _out_channels(name: str, module: nn.Module) -> int:
     for layer in reversed(list(module.modules())):
-        if isinstance(layer, nn.BatchNorm2d):
-            return layer.num_features
-        if isinstance(layer, nn.Conv2d):
-            return layer.out_channels
+        if isinstance(layer, FrozenBatchNorm2d):
+            return len(layer.weight)
+        for attribute in ("out_channels", "num_features", "num_channels"):  # convolutions, BatchNorms, GroupNorm
+            if isinstance(channels := getattr(layer, attribute, None), int):
+                return channels
     raise ValueError(
-        f"module {name!r} ({type(module).__name__}) holds no Conv2d or BatchNorm2d to read its channels from"
+        f"module {name!r} ({type(module).__name__}) holds no Conv2d or BatchNorm2d, nor another layer that says "
+        "its channels; name one that does, such as the layer in front of it"
     )
