@@ -13,12 +13,19 @@ def checkout_data() -> Path | None:
 
 
 def data_root(root: str | Path | None = None) -> Path:
-    """Folder for data sets: `root`, else GAMLIB_DATA, else data/ of the checkout, else ~/.cache/gamlib."""
-    if root is not None:
-        return Path(root).expanduser()
-    if os.environ.get("GAMLIB_DATA"):
-        return Path(os.environ["GAMLIB_DATA"]).expanduser()
-    return checkout_data() or Path.home() / ".cache" / "gamlib"
+    """Folder for data sets: `root`, else GAMLIB_DATA, else data/ of the checkout, else ~/.cache/gamlib.
+
+    Raises:
+        OSError: where that begins with a home folder that the system does not know.
+    """
+    chosen = root if root is not None else os.environ.get("GAMLIB_DATA") or checkout_data() or "~/.cache/gamlib"
+    try:
+        return Path(chosen).expanduser()
+    except RuntimeError:  # a user without an entry, as in many containers, or a misspelled one
+        raise OSError(
+            f"the data root would be {chosen}, but that home folder is not known here; set GAMLIB_DATA to the full "
+            "path of a folder, or give that as the root"
+        ) from None
 
 
 def recorded(kind: str) -> Path:
