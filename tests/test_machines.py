@@ -1,9 +1,11 @@
 """gamlib under other circumstances than its makers': wrapped networks, Colab, no home folder."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from torch import nn
 
 from gamlib._modules import unwrapped
 from gamlib._paths import data_root
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize(
@@ -30,11 +34,6 @@ def test_the_network_inside_its_wrappers(wrap):
     assert unwrapped(wrap(network)) is network
 
 
-# ------------------------------------------------------------------ no home folder
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     """A folder with gamlib as a wheel lays it out: no checkout around it."""
@@ -44,6 +43,9 @@ def wheel(tmp_path_factory) -> Path:
         shutil.copytree(ROOT / "data" / source, site / "gamlib" / "_data" / source)
     shutil.copy(ROOT / "data" / "plan.json", site / "gamlib" / "_data")
     return site
+
+
+# ------------------------------------------------------------------ no home folder
 
 
 def of_nobody(wheel: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
@@ -97,3 +99,111 @@ def test_a_data_root_in_an_unknown_home(root, monkeypatch):
     monkeypatch.setenv("GAMLIB_DATA", str(root))
     with pytest.raises(OSError, match=r"would be ~nosuchuser"):
         data_root()
+
+
+# ------------------------------------------------------------------ Colab
+
+SETUP = "".join(
+    json.loads((ROOT / "notebooks" / "00_start_here.ipynb").read_text(encoding="utf-8"))["cells"][1]["source"]
+)
+KERNEL = """if True:
+    # What a notebook's kernel does with the lines before the set-up cell, and with the cell. %pip lays a wheel down.
+    import shutil, sys
+    from pathlib import Path
+    from IPython.core.interactiveshell import InteractiveShell
+
+    before, cell, clone, wheel, site = sys.argv[1:]
+
+    def pip(line):
+        assert line == f"install -q {clone}", line
+        assert (Path(clone) / "gamlib" / "__init__.py").is_file()
+        print("pip runs")
+        shutil.copytree(wheel, site, dirs_exist_ok=True)
+        described = Path(site) / "gamlib-0.1.0.dist-info"
+        described.mkdir()
+        (described / "METADATA").write_text("Metadata-Version: 2.4\\nName: gamlib\\nVersion: 0.1.0\\n")
+
+    shell = InteractiveShell.instance()
+    shell.register_magic_function(pip, "line", "pip")
+    for code in (before, cell, "import gamlib.course\\nprint('course:', gamlib.course.__file__)"):
+        shell.run_cell(code).raise_error()
+"""
+
+
+@pytest.fixture
+def colab(wheel, tmp_path):
+    """Runs the set-up cell in a folder of a machine that has all packages but gamlib."""
+    content, packages, site = tmp_path / "content", tmp_path / "packages", tmp_path / "site"
+    for folder in (content, packages, site):
+        folder.mkdir()
+    for entry in {Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")}:
+        for installed in entry.iterdir():
+            if "gamlib" not in installed.name:
+                (packages / installed.name).symlink_to(installed)
+
+    def run(folder: str, before: str = "", path: Path | None = None) -> subprocess.CompletedProcess:
+        clone = content / "gamlib"
+        paths = (site, packages) if path is None else (path, site, packages)
+        return subprocess.run(
+            [
+                sys.executable,
+                "-S",
+                "-c",
+                KERNEL,
+                before,
+                SETUP.replace("/content/gamlib", str(clone)),
+                clone,
+                wheel,
+                site,
+            ],
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "IPYTHONDIR": str(tmp_path), "NO_COLOR": "1"},
+            cwd=tmp_path / folder,
+            capture_output=True,
+            text=True,
+        )
+
+    def git_clone() -> None:
+        (content / "gamlib" / "notebooks").mkdir(parents=True)
+        shutil.copytree(wheel / "gamlib", content / "gamlib" / "gamlib")
+        shutil.copy(ROOT / "pyproject.toml", content / "gamlib")
+
+    run.git_clone, run.site, run.clone = git_clone, site, content / "gamlib"
+    return run
+
+
+@pytest.mark.parametrize(
+    ("folder", "before"),
+    [("content", ""), ("content", "import gamlib"), ("content", "%cd -q gamlib"), ("content/gamlib/notebooks", "")],
+)
+def test_the_set_up_cell_installs_the_clone_in_the_same_kernel(colab, folder, before):
+    """Beside the clone, whose folder Python takes for a package; and in it, where its other needs may be missing."""
+    colab.git_clone()
+    done = colab(folder, before)
+    where = colab.clone if "%cd" in before else colab.site
+    assert f"pip runs\ncourse: {where / 'gamlib' / 'course' / '__init__.py'}\n" in done.stdout, (
+        done.stdout + done.stderr
+    )
+    assert done.returncode == 0
+    if not before:
+        assert "pip runs" not in colab(folder).stdout, "installed once more"
+
+
+def test_the_set_up_cell_of_a_checkout_installs_nothing(colab):
+    """gamlib in the kernel's path, whether or not it was installed, and no clone on Colab."""
+    done = colab("content", path=ROOT)
+    assert f"course: {ROOT / 'gamlib' / 'course' / '__init__.py'}\n" in done.stdout, done.stdout + done.stderr
+    assert "pip runs" not in done.stdout
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_without_a_clone_the_set_up_cell_says_what_to_do(colab, empty):
+    if empty:
+        colab.clone.mkdir()  # a clone that failed
+    done = colab("content")
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ModuleNotFoundError: No module named 'gamlib")
+    assert last.endswith(
+        ": on Colab, run README's git clone first; elsewhere, choose the kernel of gamlib's environment"
+    )
+    assert "pip runs" not in done.stdout

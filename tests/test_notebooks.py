@@ -55,6 +55,19 @@ def test_prints_nothing_on_standard_error_and_leaves_no_bars_behind(path):
 
 
 @every_notebook
+def test_says_its_language_in_full_so_that_a_script_can_be_made_of_it(path):
+    """And not Python's version, which changes with the machine."""
+    assert read(path)["metadata"]["language_info"] == {
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "nbconvert_exporter": "python",
+        "pygments_lexer": "ipython3",
+    }
+
+
+@every_notebook
 def test_is_small_and_holds_no_widget_state(path):
     assert path.stat().st_size < 1_000_000
     assert "widgets" not in read(path)["metadata"]
