@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -207,3 +208,13 @@ def test_without_a_clone_the_set_up_cell_says_what_to_do(colab, empty):
         ": on Colab, run README's git clone first; elsewhere, choose the kernel of gamlib's environment"
     )
     assert "pip runs" not in done.stdout
+
+
+# ------------------------------------------------------------------ README's commands
+
+
+def test_every_environment_of_readme_starts_with_a_new_pip():
+    """pip before 21.3, which comes with early versions of Python 3.10, refuses `install -e` where no setup.py is."""
+    commands = re.findall(r"^.*-m venv .*$", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.M)
+    assert len(commands) == 5
+    assert [command for command in commands if "-m venv --upgrade-deps .venv" not in command] == []
