@@ -388,12 +388,15 @@ def test_a_named_modules_width_is_that_of_its_last_layer(last):
     assert model(torch.randn(2, 3, 16, 16)).shape[:2] == (2, 12)
 
 
-@pytest.mark.parametrize("norm", ["frozen", "group", "instance", "sync"])
+@pytest.mark.parametrize("norm", ["group", "instance", "sync"])
 def test_a_norm_alone_can_be_named(norm):
     model = nn.Sequential(nn.Conv2d(3, 12, 3), NORMS[norm](12), nn.ReLU()).eval()
     assert insert_attention(model, "se", where=["1"], reduction=4)[1].attention.channels == 12
     with pytest.raises(ValueError, match=r"module '2' \(ReLU\) .*; name one that does"):
         insert_attention(model, "se", where=["2"])
+    frozen = nn.Sequential(nn.Conv2d(3, 12, 3), NORMS["frozen"](12))  # it does not say its width
+    with pytest.raises(ValueError, match=r"module '1' \(FrozenBatchNorm2d\) .*; name one that does, such as the layer"):
+        insert_attention(frozen, "se", where=["1"])
 
 
 def test_containers_that_a_network_runs_in_its_own_way_are_refused():

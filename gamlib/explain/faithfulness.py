@@ -82,8 +82,7 @@ def area(curves: Float[Tensor, "n steps"]) -> Float[Tensor, " n"]:
 
 def random_maps(maps: Float[Tensor, "n h w"], seed: int = 0) -> Float[Tensor, "n h w"]:
     """A control: the cells of each map, in random order."""
-    n, h, w = maps.shape
-    return maps.flatten(1).gather(1, _random_order(maps, seed)).view(n, h, w)
+    return maps.flatten(1).gather(1, _random_order(maps, seed)).view(maps.shape)
 
 
 def shuffled_maps(maps: Float[Tensor, "n h w"], seed: int = 0) -> Float[Tensor, "n h w"]:
@@ -113,9 +112,8 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
         ValueError: for a network with parameters in modules that have no `reset_parameters`.
     """
     check_seed(seed)
-    model = unwrapped(model)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    model = copy.deepcopy(model).eval().cpu()  # drawn on the CPU: the same on every machine
+    model = copy.deepcopy(unwrapped(model)).eval().cpu()  # drawn on the CPU: the same on every machine
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         for name, module in named_modules(model).items():

@@ -14,22 +14,20 @@ from gamlib.attention import TripletAttention
 
 # TAM computes two of its gates on rotated maps. Both rotations swap two dimensions, so each is its own inverse.
 ROTATED = {"cw_gate": (1, 2), "ch_gate": (1, 3)}
+GATE = re.compile(r"(^|[._])gate$")
 SIGMOIDS = (nn.Sigmoid, nn.Hardsigmoid)
 
 
 def list_gates(model: nn.Module) -> list[str]:
-    """Names of the modules whose output is a gate, in the network's order.
+    """Names of the modules whose output is a gate, in the network's order, as if torch.compile or DataParallel wrapped
+    nothing.
 
     A gate is what a module called `gate` or `..._gate` returns, as all of gamlib's and many of timm's do; elsewhere,
     what a sigmoid module returns (torchvision's squeeze-and-excitation). So it goes by names, and may be wrong about
     other people's; and one that is only called as a function, torch.sigmoid(x), can't be seen from outside.
     """
-    names: list[str] = []
-    for name, module in named_modules(model).items():
-        is_gate = re.search(r"(^|[._])gate$", name) is not None or isinstance(module, SIGMOIDS)
-        if is_gate and not any(name.startswith(f"{outer}.") for outer in names):
-            names.append(name)
-    return names
+    names = [name for name, module in named_modules(model).items() if GATE.search(name) or isinstance(module, SIGMOIDS)]
+    return [name for name in names if not any(name.startswith(f"{outer}.") for outer in names)]
 
 
 def capture_gates(model: nn.Module, x: Tensor, names: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -52,7 +50,7 @@ def capture_gates(model: nn.Module, x: Tensor, names: Sequence[str] | None = Non
     def look(name: str, module: nn.Module, inputs: tuple, gate: Tensor) -> None:
         if name in found:
             raise ValueError(f"module {name!r} runs more than once in a pass, so it has no single gate")
-        found[name] = turn(modules, name, _tensor(name, gate).detach()).clone()
+        found[name] = turn(modules, name, gate).detach().clone()
 
     names, modules = _checked(model, names), named_modules(model)
     with torch.no_grad(), hooked(model, names, look):
@@ -79,7 +77,7 @@ def replace_gates(model: nn.Module, gates: Mapping[str, Tensor | Callable[[Tenso
     """
 
     def swap(name: str, module: nn.Module, inputs: tuple, gate: Tensor) -> Tensor:
-        own, given = turn(modules, name, _tensor(name, gate)), gates[name]
+        own, given = turn(modules, name, gate), gates[name]
         new = given(own) if callable(given) else given
         if not isinstance(new, Tensor):
             raise ValueError(f"the gate for {name!r} must be a tensor, got {type(new).__name__}")
@@ -104,7 +102,13 @@ def normal(tensor: Tensor) -> Tensor:
 
 
 def turn(modules: Mapping[str, nn.Module], name: str, gate: Tensor) -> Tensor:
-    """A gate between how its module returns it and how it lies on the map; the way back is the same."""
+    """A gate between how its module returns it and how it lies on the map; the way back is the same.
+
+    Raises:
+        ValueError: for what is no tensor.
+    """
+    if not isinstance(gate, Tensor):
+        raise ValueError(f"module {name!r} returns {type(gate).__name__}, so it is no gate; leave it out of names")
     parent, _, own_name = name.rpartition(".")
     if own_name in ROTATED and isinstance(modules[parent], TripletAttention):
         return gate.transpose(*ROTATED[own_name])
@@ -126,12 +130,6 @@ def _checked(model: nn.Module, names: Sequence[str] | None) -> list[str]:
         if name not in modules or not name:
             raise unknown_name("module", name, list_gates(model) or [other for other in modules if other])
     return list(names)
-
-
-def _tensor(name: str, gate: object) -> Tensor:
-    if not isinstance(gate, Tensor):
-        raise ValueError(f"module {name!r} returns {type(gate).__name__}, so it is no gate; leave it out of names")
-    return gate
 
 
 @contextmanager

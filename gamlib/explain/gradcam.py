@@ -22,8 +22,8 @@ def grad_cam(
         model: (N, 3, H, W) -> logits (N, K), in eval. Its parameters and their gradients are left as they are.
         x: a batch as the network takes it, normalised as in its training.
         labels: the class to ask about, for each picture; None is the network's own answer.
-        layer: name of a module with output (N, C, h, w); None is the last one with more than one place, which suits
-            convolutional networks.
+        layer: name of a module with output (N, C, h, w), as in a network that nothing wraps; None is the last one with
+            more than one place, which suits convolutional networks.
 
     Returns:
         (N, H, W) in [0, 1]; all zeros for a picture in which no place speaks for its class.
@@ -57,13 +57,12 @@ def grad_cam(
         raise ValueError(f"layer {layer!r} ran {len(kept)} times in one pass; choose one that runs once")
     labels = logits.argmax(1) if labels is None else labels
     check_labels(labels, logits)
-    features = kept[0]
     with torch.enable_grad():
-        (gradients,) = torch.autograd.grad(logits.gather(1, normal(labels)[:, None]).sum(), features, allow_unused=True)
+        (gradients,) = torch.autograd.grad(logits.gather(1, normal(labels)[:, None]).sum(), kept[0], allow_unused=True)
     if gradients is None:
         raise ValueError(f"the answer does not depend on layer {layer!r}; choose another one")
     weights = gradients.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
-    maps = F.relu((weights * features.detach()).sum(1, keepdim=True))  # (N, 1, h, w)
+    maps = F.relu((weights * kept[0].detach()).sum(1, keepdim=True))  # (N, 1, h, w)
     maps = F.interpolate(maps, x.shape[2:], mode="bilinear", align_corners=False)[:, 0]  # (N, H, W)
     peaks = maps.amax((1, 2), keepdim=True)
     return maps / peaks.where(peaks > 0, 1)
@@ -94,7 +93,7 @@ def last_map(model: nn.Module, x: Tensor) -> str:
     found: list[str] = []
 
     def look(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
-        if isinstance(output, Tensor) and _is_map(output, x):
+        if isinstance(output, Tensor) and output.ndim == 4 and _is_map(output, x):
             found.append(name)
 
     with torch.no_grad(), hooked(model, [name for name in named_modules(model) if name], look):
@@ -105,9 +104,7 @@ def last_map(model: nn.Module, x: Tensor) -> str:
 
 
 def _is_map(output: Tensor, x: Tensor) -> bool:
-    """(N, C, h, w) of more than one place, in the picture's proportions: channels that stand last are no width."""
-    if output.ndim != 4:
-        return False
+    """More than one place (h, w), in the picture's proportions: channels that stand last are no width."""
     h, w = output.shape[2:]
     height, width = x.shape[2:]
     return 1 < h * w <= height * width and abs(h * width - w * height) <= max(height, width)  # to one cell

@@ -1,11 +1,11 @@
 """Puts attention into a network that is already there, without changing one of its keys."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
 
 from gamlib._checks import unknown_name
 from gamlib.attention import attention_name, create_attention, full_options, list_attention
@@ -127,10 +127,10 @@ def _find_places(model: nn.Module, where: str | Sequence[str]) -> list[Place]:
 
 
 def _block_place(module: nn.Module) -> Place | None:
-    after = mobilenetv2.AttentionAfterInvertedResidual
-    if type(module) in (*TORCHVISION_BLOCKS, *TORCHVISION_BLOCKS.values(), after):
-        return module, _block_channels(module), _attach_in_block
-    if f"{type(module).__module__}.{type(module).__name__}" in TIMM_BLOCKS:
+    kind, after = type(module), mobilenetv2.AttentionAfterInvertedResidual
+    if kind in (*TORCHVISION_BLOCKS, *TORCHVISION_BLOCKS.values(), after):
+        return module, _block_channels(module), partial(_attach_as, TORCHVISION_BLOCKS.get(kind, kind))
+    if f"{kind.__module__}.{kind.__name__}" in TIMM_BLOCKS:
         return module, _block_channels(module), _attach_in_timm_block
     return None
 
@@ -142,9 +142,9 @@ def _block_channels(block: nn.Module) -> int:
 
 
 def _stage_places(model: nn.Module) -> list[Place]:
-    ends = mobilenetv2.stage_ends(model)
-    if ends:
-        return [(block, block.out_channels, _attach_behind_inverted_residual) for block in ends]
+    if ends := mobilenetv2.stage_ends(model):
+        attach = partial(_attach_as, mobilenetv2.AttentionAfterInvertedResidual)
+        return [(block, block.out_channels, attach) for block in ends]
     stages = resnet.stages(model)
     blocks = [[place for module in stage.children() if (place := _block_place(module))] for stage in stages]
     if not all(blocks):
@@ -154,19 +154,14 @@ def _stage_places(model: nn.Module) -> list[Place]:
     return places[:-1] or places
 
 
-def _attach_in_block(block: nn.Module, attention: nn.Module) -> None:
+def _attach_as(kind: type[nn.Module], block: nn.Module, attention: nn.Module) -> None:
     # The new class differs from the old one in forward alone, so keys, weights and hooks stay.
-    block.__class__ = TORCHVISION_BLOCKS[type(block)]
+    block.__class__ = kind
     block.attention = attention
 
 
 def _attach_in_timm_block(block: nn.Module, attention: nn.Module) -> None:
     block.se = attention
-
-
-def _attach_behind_inverted_residual(block: nn.Module, attention: nn.Module) -> None:
-    block.__class__ = mobilenetv2.AttentionAfterInvertedResidual
-    block.attention = attention
 
 
 def _attach_behind(module: nn.Module, attention: nn.Module) -> None:
@@ -191,14 +186,11 @@ def _check_has_one_output(name: str, module: nn.Module) -> None:
 
 
 def _candidates(model: nn.Module) -> list[str]:
-    kinds = (nn.BatchNorm2d, nn.GroupNorm, FrozenBatchNorm2d, nn.Sequential)
-    return [name for name, module in model.named_modules() if name and type(module) in kinds]
+    return [name for name, module in model.named_modules() if name and type(module) in (nn.BatchNorm2d, nn.Sequential)]
 
 
 def _out_channels(name: str, module: nn.Module) -> int:
     for layer in reversed(list(module.modules())):
-        if isinstance(layer, FrozenBatchNorm2d):
-            return len(layer.weight)
         for attribute in ("out_channels", "num_features", "num_channels"):  # convolutions, BatchNorms, GroupNorm
             if isinstance(channels := getattr(layer, attribute, None), int):
                 return channels
