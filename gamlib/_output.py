@@ -21,9 +21,8 @@ class Output:
         try:
             return self._stream.write(text)
         except UnicodeEncodeError:
-            encoding = self._stream.encoding
-            plain = "".join(PLAIN.get(character, character) for character in text)
-            return self.write(plain.encode(encoding, "replace").decode(encoding))
+            has = {c: c.encode(self._stream.encoding, "ignore") for c in set(text)}
+            return self.write("".join(c if has[c] else PLAIN.get(c, "?") for c in text))
         except (OSError, ValueError):  # ValueError: it is closed
             return len(text)
 

@@ -462,8 +462,8 @@ def test_layers_that_are_not_found():
 
 
 def test_tuples_and_lists_are_understood():
-    assert "their dimensions in another order" in told("cbam.descriptor", lambda x: (x.amax(1), x.mean(1)))
-    assert "x.amax(dim) the values alone" in told("se.squeeze", lambda x: x.flatten(2).max(2))
+    assert "a tuple of 2: " in told("cbam.descriptor", lambda x: (x.amax(1), x.mean(1)))
+    assert "take .values, or x.amax(dim)" in told("se.squeeze", lambda x: x.flatten(2).max(2))
     assert "It returns a module" in told("se.module", lambda channels, reduction, more: SEOf(8, 2))
 
 
@@ -570,3 +570,49 @@ def test_trials_tell_near_mistakes_apart():
 
     assert told("gam.sees", cancels).startswith("not yet")
     check("gam.sees", EXERCISES["gam.sees"].reference)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("bam.reach", lambda layers: 1 + sum(2 * (k // 2) * d for k, d in layers)),
+        ("abn.loss", lambda a, b, t: F.cross_entropy(a, t).item() + F.cross_entropy(b, t).item()),
+        ("ablations.nearest_width", lambda count, target: min(range(1, 101), key=lambda w: abs(count(w) - target))),
+        ("imagenet.share", lambda batch, rank, world: batch.sort().values[rank::world]),
+    ],
+)
+def test_wrong_answers_that_were_accepted_once(name, wrong):
+    assert told(name, wrong).startswith("not yet")
+
+
+def test_messages_are_true_to_the_code():
+    def together(x, w1, b1, g, s, w2, b2):
+        h = F.linear(x.mean((2, 3)), w1, b1)
+        h = (h - h.mean()) / (h.var(correction=0) + 1e-5).sqrt() * g + s
+        return F.linear(h.relu(), w2, b2)[:, :, None, None]
+
+    assert "all is normalised together" in told("bam.channel", together)
+
+    def last_bias_forgotten(x, w1, b1, g, s, w2, b2):
+        h = F.batch_norm(F.linear(x.mean((2, 3)), w1, b1), None, None, g, s, True).relu()
+        return F.linear(h, w2)[:, :, None, None]
+
+    assert "the layer's bias is not used (the second of 2)" in told("bam.channel", last_bias_forgotten)
+
+    def beside(x, attention, w1, g1, b1, w2, g2, b2):
+        def norm(x, g, b):
+            return F.batch_norm(x, None, None, g, b, True)
+
+        out = norm(F.conv2d(x, w1, padding=1), g1, b1).relu()
+        out = norm(F.conv2d(out, w2, padding=1), g2, b2)
+        return (x + out + attention(out)).relu()
+
+    assert "The map is added beside attention(map)" in told("gam.block", beside)
+    assert "clamp to [0, 1]" in told("se.gate", se_gate(sigmoid=lambda z: z.clamp(0, 1)))
+    assert "bias counts the other way round" in told(
+        "baseline.parameters", lambda i, o, k, bias: i * o * k * k + (0 if bias else o)
+    )
+    assert "a tuple of 2: a tensor (3, 5, 7)" in told("cbam.descriptor", lambda x: (x.amax(1), x.mean(1)))
+    assert "take .values" in told("own.slowdown", lambda plain, attended: (attended / plain).median(0))
+    assert "1/24 times" in told("imagenet.hours", lambda i, e, r, g, f: i * e / (r * g * f) / 86_400)
+    assert "for (resnet, " in told("ablations.nearest_width", lambda count, target: 10**6)

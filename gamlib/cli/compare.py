@@ -48,9 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = chosen_recipe(arguments, names[0], model)
     for seed in arguments.seeds:
         usable(check_seed, seed)
-    for attention in arguments.attention:
+    others = [arguments.control] if arguments.control else []
+    for attention in [*arguments.attention, *others]:
         check_network(model, attention, arguments.reduction, arguments.stem)
-    check_reduction(arguments.reduction, [*arguments.attention, *([arguments.control] if arguments.control else [])])
+    check_reduction(arguments.reduction, [*arguments.attention, *others])
     datasets = [chosen_data(arguments, each) for each in names]
     out = arguments.out or Path("runs") / file_name(
         "compare", *arguments.data, model, recipe.label, *unusual_options(arguments, arguments.reduction)

@@ -193,14 +193,16 @@ def check_network(model: str, attention: str, reduction: int | None, stem: str |
     try:
         with torch.device("meta"):
             usable(create_model, model, *usable(variant, attention, reduction), stem=stem)
-    except (RuntimeError, OverflowError, MemoryError) as error:  # of sizes that no machine has
+    except (RuntimeError, OverflowError, TypeError) as error:  # of sizes that no machine has
         raise UsageError(f"{model} with {attention} can't be built: {str(error).partition(chr(10))[0]}") from error
 
 
 def check_reduction(reduction: int | None, attentions: Sequence[str]) -> None:
     """Raise UsageError where a reduction is given that none of the attentions takes."""
     if reduction is not None and all(variant(name, reduction) == variant(name, None) for name in attentions):
-        raise UsageError(f"--reduction {reduction} has no effect: {', '.join(attentions)}: without a reduction, or with its own")
+        raise UsageError(
+            f"--reduction {reduction} has no effect: {', '.join(attentions)}: without a reduction, or with its own"
+        )
 
 
 def chosen_speed(arguments: argparse.Namespace) -> Speed:

@@ -95,10 +95,24 @@ def answer(exercise: Exercise, solution: object, seed: int = 0) -> str:
 def in_type(trial: Trial, dtype: torch.dtype) -> Trial:
     """The trial with its floating-point numbers in `dtype`: float64, so that rounding does not hide a mistake."""
 
-    def typed(values):
-        return tuple(v.to(dtype) if isinstance(v, Tensor) and v.is_floating_point() else v for v in values)
+    def typed(value: object) -> object:
+        if callable(value):
+            return given(value)
+        return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
-    return dataclasses.replace(trial, inputs=typed(trial.inputs), weights=typed(trial.weights))
+    inputs, weights = tuple(map(typed, trial.inputs)), tuple(map(typed, trial.weights))
+    return dataclasses.replace(trial, inputs=inputs, weights=weights)
+
+
+def given(function: Callable) -> Callable:
+    """A function that an exercise hands over: no slip of the reader's lies in it."""
+
+    @functools.wraps(function)
+    def called(*arguments):
+        with torch._C.DisableTorchFunction():
+            return function(*arguments)
+
+    return called
 
 
 def judged(exercise: Exercise, solution: object, trials: Sequence[Trial]) -> str:
@@ -156,7 +170,7 @@ def of_function(exercise: Exercise, solution: Callable, trials: Sequence[Trial])
         return CHANGED
     if not exercise.trained:
         return f"right. {exercise.notice}"
-    if not as_tensor:
+    if not as_tensor and wanted[0].ndim:
         return f"right. {exercise.notice}{NO_TENSOR}"
 
     def again(inputs, weights):

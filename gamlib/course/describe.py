@@ -58,16 +58,18 @@ def describe(value: object) -> str:
     """A tensor's shape, or what stands in its place."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)}"
-    if isinstance(value, torch.return_types.max | torch.return_types.min):
-        return "values and places together: x.max(dim) returns both, x.amax(dim) the values alone"
+    if type(value).__module__ == "torch.return_types":
+        return "values and places together: x.max(dim) and its like return both; take .values, or x.amax(dim)"
     if isinstance(value, list | tuple):
         return f"a {type(value).__name__} of {len(value)}: {short(', '.join(map(describe, value[:3])), 60)}"
     if isinstance(value, int) and abs(value) >= 10**60:
         return "a number of more than 60 digits"
-    return short(
-        told(repr, value) if isinstance(value, bool | int | float) else f"{type(value).__name__} {told(repr, value)}",
-        60,
-    )
+    if callable(value):
+        return f"a {type(value).__name__}"
+    name, text = type(value).__name__, told(repr, value)
+    if isinstance(value, bool | int | float) or text.startswith(name):
+        return short(text, 60)
+    return f"a {name}" if " at 0x" in text else short(f"{name} {text}", 60)
 
 
 def told(how: Callable[[object], str], value: object) -> str:
@@ -91,7 +93,7 @@ def describe_error(error: BaseException) -> str:
 def describe_difference(arguments: tuple[object, ...], ours: object, wanted: object) -> str:
     """The shapes; where they agree, the largest difference and its place."""
     if not isinstance(wanted, Tensor):
-        given = ", ".join(map(repr, arguments))
+        given = ", ".join(getattr(a, "__name__", None) or repr(a) for a in arguments)
         return f"not yet: for ({given}) expected {wanted!r}, got {describe(ours)}."
     if not isinstance(ours, Tensor) or ours.shape != wanted.shape:
         return f"not yet: expected {describe(wanted)}, got {describe(ours)}."
@@ -100,11 +102,13 @@ def describe_difference(arguments: tuple[object, ...], ours: object, wanted: obj
     difference = (ours.double() - wanted.double()).abs().nan_to_num(nan=float("inf"))
     place = tuple(int(i) for i in torch.unravel_index(difference.argmax(), difference.shape))
     share = (difference > 1e-5).double().mean().item()
-    of = f"at {list(place)}" if place else "this"
     expected, got = two_numbers(wanted[place], ours[place])
+    if not place:
+        return f"not yet: expected {expected}, got {got}."
+    wrong = f"{share:.0%}" if share >= 0.005 else "fewer than 1%"
     return (
-        f"not yet: the shape {tuple(wanted.shape)} is right, and {share:.0%} of the values are wrong. The largest "
-        f"difference is {of}: expected {expected}, got {got}."
+        f"not yet: the shape {tuple(wanted.shape)} is right, and {wrong} of the values are wrong. The largest "
+        f"difference is at {list(place)}: expected {expected}, got {got}."
     )
 
 

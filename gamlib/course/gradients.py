@@ -76,12 +76,7 @@ def differentiable(values: Sequence[object]) -> list[Tensor]:
 
 def named(exercise: Exercise, trial: Trial, names: Sequence[str] | None) -> list[str]:
     """Names of inputs and weights that want a gradient."""
-    arguments = []
-    for parameter in inspect.signature(exercise.reference).parameters.values():
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            arguments += [f"{parameter.name}[{i}]" for i in range(len(trial.weights))]
-        else:
-            arguments.append(parameter.name)
+    arguments = list(inspect.signature(exercise.reference).parameters)
     if names is not None:
         arguments = [*arguments[: len(trial.inputs)], *names]
     values = [*trial.inputs, *trial.weights]

@@ -15,6 +15,12 @@ from torch.nn import functional as F
 from gamlib.course.exercise import Exercise, Trial
 from gamlib.course.values import agree
 
+# What may be done with an argument that is True or False.
+OF_WORDS = (
+    ("counts the other way round", lambda x: not x),
+    ("is left out, as if it were True", lambda x: True),
+    ("is left out, as if it were False", lambda x: False),
+)
 # What the right output may have gone through, one thing too many: the words, and the function of (right, inputs).
 THROUGH: tuple[tuple[str, Callable], ...] = (
     ("Yours are all 0.", lambda y, x: torch.zeros_like(y)),
@@ -100,13 +106,15 @@ def _in_another_shape(got: Sequence[Tensor], wanted: Sequence[Tensor]) -> str | 
         for order in permutations(range(got[0].ndim)):
             if got[0].ndim == len(shape) and agree([g.permute(order) for g in got], wanted):
                 return f"The numbers are right, their dimensions in another order: expected {shape}, got {ours}."
-    try:
-        if agree([g.expand_as(y) for g, y in zip(got, wanted, strict=True)], wanted):
-            return f"The numbers are right; the shape should be {shape}, got {ours}: expand it."
-        if agree(got, [y.expand_as(g) for g, y in zip(got, wanted, strict=True)]):
-            return f"The numbers are right, but they stand there several times: expected {shape}, got {ours}."
-    except RuntimeError:
-        pass
+    for says, narrow, broad in (
+        (f"The numbers are right; the shape should be {shape}, got {ours}: expand it.", got, wanted),
+        (f"The numbers are right, but stand there several times: expected {shape}, got {ours}.", wanted, got),
+    ):
+        try:
+            if agree([a.expand_as(b) for a, b in zip(narrow, broad, strict=True)], broad):
+                return says
+        except RuntimeError:  # they do not broadcast
+            continue
     if len(shape) == len(ours) and agree(got, [y[:1] for y in wanted]):
         return f"That is the first of the batch alone: expected {shape}, got {ours}."
     return None
@@ -178,15 +186,19 @@ def _of_arguments(exercise: Exercise, trials: Sequence[Trial], got: Sequence[flo
             yield f"That is what comes out with {a} and {b} exchanged.", lambda v, a=a, b=b: v | {a: v[b], b: v[a]}
         for name in numbers:
             for words, function in (
-                ("is left out, as if it were 1", lambda x: 1),
-                ("is left out, as if it were 0", lambda x: 0),
-                ("counts squared", lambda x: x * x),
-                ("counts double", lambda x: 2 * x),
-                ("counts half", lambda x: x / 2),
-                ("is 1 too large", lambda x: x + 1),
-                ("is 1 too small", lambda x: x - 1),
-                ("counts with its root", lambda x: abs(x) ** 0.5),
-                ("is taken as a share of 100", lambda x: x / 100),
+                OF_WORDS
+                if isinstance(trials[0].inputs[names.index(name)], bool)
+                else (
+                    ("is left out, as if it were 1", lambda x: 1),
+                    ("is left out, as if it were 0", lambda x: 0),
+                    ("counts squared", lambda x: x * x),
+                    ("counts double", lambda x: 2 * x),
+                    ("counts half", lambda x: x / 2),
+                    ("is 1 too large", lambda x: x + 1),
+                    ("is 1 too small", lambda x: x - 1),
+                    ("counts with its root", lambda x: abs(x) ** 0.5),
+                    ("is taken as a share of 100", lambda x: x / 100),
+                )
             ):
                 yield f"In yours, {name} {words}.", lambda v, n=name, f=function: v | {n: f(v[n])}
         for a, b in permutations(numbers, 2):
@@ -235,7 +247,8 @@ def _off(exercise: Exercise, trials: Sequence[Trial], got: Sequence[float], want
 
 
 def _number(value: float) -> str:
-    return f"{value:.6g}"
+    whole = round(1 / value) if value else 0
+    return f"1/{whole}" if whole > 2 and math.isclose(value * whole, 1, rel_tol=1e-6) else f"{value:.6g}"
 
 
 def relation(

@@ -40,6 +40,8 @@ def _normalised(over: Callable[[Tensor], list[int]], centre=True, divide=None):
 
     def other(x, mean, var, weight=None, bias=None, **_):
         dims = over(x)
+        if not dims:
+            raise ValueError("there is nothing to normalise over")
         shape = (1, -1, *[1] * (x.ndim - 2))
         y = (x - x.mean(dims, keepdim=True) if centre else x) / divide(x, dims)
         y = y if weight is None else y * weight.view(shape)
@@ -475,10 +477,10 @@ def _tried(exercise: Exercise, trial: Trial) -> Iterator[tuple[Slip, tuple[int, 
         exercise.reference(*trial.inputs, *trial.weights)
     for slip in SLIPS:
         count = min(counting.counts[name] for name in slip.others)
-        if count:
-            yield slip, None, count
         if count > 1:
             yield from ((slip, (place,), count) for place in range(count))
+        if count:
+            yield slip, None, count
 
 
 def _same_with(
@@ -500,6 +502,4 @@ def _same_with(
 
 
 def _where(places: tuple[int, ...] | None, count: int) -> str:
-    if count == 1:
-        return ""
-    return f" (in all {count} places)" if places is None else f" (the {ORDINALS[places[0]]} of {count})"
+    return "" if places is None else f" (the {ORDINALS[places[0]]} of {count})"

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +24,11 @@ def plain(value: object, wanted: object) -> object:
         with torch._C.DisableTorchFunctionSubclass():
             value = dense(value.as_subclass(Tensor))
     if isinstance(wanted, Tensor):
-        return as_tensor(value) if is_in_other_clothes(value) else value
+        tensor = as_tensor(value) if is_in_other_clothes(value) else value
+        # Tensors side by side are one answer only where they stack to it.
+        return value if isinstance(value, list | tuple) and getattr(tensor, "shape", None) != wanted.shape else tensor
+    if isinstance(value, numbers.Real) and not isinstance(value, bool | int | float | np.generic):
+        return int(value) if value == int(value) else float(value)
     is_one_number = isinstance(value, Tensor | np.ndarray | np.generic) and np.prod(value.shape) == 1
     return value.item() if is_one_number else value
 

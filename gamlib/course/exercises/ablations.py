@@ -26,6 +26,8 @@ def reduction_for(kernel_size: int, reduction: int, new_kernel_size: int) -> int
 
 def resnet(width: int) -> int:
     """Parameters of a small ResNet: nearly quadratic in its width."""
+    if width > 10_000:
+        raise ValueError(f"asked for a width of {width}: does the loop never end?")
     return 1075 * width**2 + 210 * width + 100
 
 
@@ -102,6 +104,9 @@ EXERCISES = {
                     for target in (resnet(25) + 1000, resnet(25) - 1000, resnet(9), resnet(32) - 20_000)
                 ),
                 (resnet, resnet(90) + 50_000),
+                (resnet, resnet(150) + 300),
+                (resnet, 500),  # less than the narrowest has
+                (resnet, resnet(1) + 100),
                 (resnet, (resnet(16) + resnet(17)) // 2 + 200),
                 (resnet, (resnet(2) + resnet(3)) // 2 - 100),  # by the logarithm, or the root, 3 lies nearer
                 (with_wide_head, with_wide_head(11) - 900),

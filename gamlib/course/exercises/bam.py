@@ -64,7 +64,12 @@ def _spans_multiplied(layers):
 EXERCISES = {
     "bam.reach": Exercise(
         reach,
-        lambda: [Trial(([(3, 4), (3, 4)],)), Trial(([(1, 1), (3, 2), (5, 3)],)), Trial(([(7, 1), (3, 1)],))],
+        lambda: [
+            Trial(([(3, 4), (3, 4)],)),
+            Trial(([(1, 1), (3, 2), (5, 3)],)),
+            Trial(([(7, 1), (3, 1)],)),
+            Trial(([(2, 3), (4, 1)],)),
+        ],
         "Dilation buys reach for no parameters. What the price is, you can measure.",
         (
             Mistake(

@@ -46,8 +46,8 @@ def gate_trials() -> list[Trial]:
 
 
 def sees_trials() -> list[Trial]:
-    """Gates that see their own pixel, a row of three, everything; one in which channels and images differ; and one
-    whose gradients by two channels cancel."""
+    """Gates that see their own pixel, a row of three, everything; one in which channels and images differ; one blind to
+    its own pixel, one with small gradients, and one whose gradients by two channels cancel."""
     w = -centred(3, 3).abs()  # so that gradients are negative
     row_of_three = centred(3, 3, 1, 3)
 
@@ -63,6 +63,8 @@ def sees_trials() -> list[Trial]:
         Trial((lambda x: F.conv2d(x, row_of_three.to(x.dtype), padding=(0, 1)), centred(2, 3, 5, 7), 3, 1)),
         Trial((lambda x: x * x.mean((2, 3), keepdim=True), centred(2, 3, 5, 6), 2, 4)),
         Trial((apart, centred(2, 3, 5, 7), 1, 3)),
+        Trial((lambda x: x.roll(1, 2) + x.roll(-2, 3), centred(2, 3, 5, 7), 3, 2)),
+        Trial((lambda x: 1e-4 * x.cumsum(3), centred(2, 3, 5, 7), 1, 4)),
         Trial((lambda x: x + x.roll(2, 3)[:, :1] - x.roll(2, 3)[:, 1:2], centred(2, 3, 5, 7), 2, 4)),
     ]
 

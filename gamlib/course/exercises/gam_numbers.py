@@ -233,6 +233,14 @@ EXERCISES = {
                 "The attention is on the shortcut; it gates what the block adds.",
                 lambda x, attention, *w: F.relu(attention(x) + _change(x, *w)),
             ),
+            Mistake(
+                "The map is added beside attention(map); attention(map) takes its place.",
+                lambda x, attention, *w: F.relu(x + _change(x, *w) + attention(_change(x, *w))),
+            ),
+            Mistake(
+                "The map is multiplied by attention(map), which is the scaled map already.",
+                lambda x, attention, *w: F.relu(x + _change(x, *w) * attention(_change(x, *w))),
+            ),
             Mistake("The last ReLU is missing.", lambda x, attention, *w: x + attention(_change(x, *w))),
             Mistake("The shortcut is missing.", lambda x, attention, *w: F.relu(attention(_change(x, *w)))),
             Mistake(
@@ -294,6 +302,7 @@ EXERCISES = {
                 (24_664_000, "24.6"),
                 (151_000_000, "149.47"),
                 (149_300_000, "149.47"),
+                (1_200_000, "1.4"),
             ]
         ],
         "Two decimals of a million: a count may be off by 5,000 and still fit. Small choices hide in small networks.",
@@ -322,6 +331,10 @@ EXERCISES = {
             Mistake(
                 "You compared to the nearest million; count the decimals that are printed.",
                 lambda count, printed: round(count / 1e6) == round(float(printed)),
+            ),
+            Mistake(
+                "A tolerance in percent takes in neighbours of a large figure; round to as many decimals as it has.",
+                lambda count, printed: abs(count / 1e6 - float(printed)) / float(printed) < 0.01,
             ),
             Mistake(
                 "You asked for equality; the printed figure is a rounded one.",

@@ -19,9 +19,9 @@ def spatial_parameters(channels: int, reduction: int, groups: int) -> int:
     return 2 * 49 * channels * hidden // groups + 2 * hidden
 
 
-def spatial_gate(x: Tensor, w1: Tensor, gain: Tensor, shift: Tensor, w2: Tensor) -> Tensor:
+def spatial_gate(x: Tensor, k1: Tensor, gain: Tensor, shift: Tensor, k2: Tensor) -> Tensor:
     """Ms: convolution, BatchNorm, ReLU, convolution, sigmoid: (N, C, H, W)."""
-    return gate(x, w1, gain, shift, w2)
+    return gate(x, k1, gain, shift, k2)
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:

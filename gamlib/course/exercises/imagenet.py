@@ -6,9 +6,9 @@ from torch import Tensor
 from gamlib.course.exercise import Exercise, Mistake, Trial
 
 
-def hours(images: int, epochs: int, images_per_second: float, gpus: int, efficiency: float) -> float:
-    """Of training: `images_per_second` is one GPU's; several reach `efficiency` of the sum."""
-    return images * epochs / (images_per_second * gpus * efficiency) / 3600
+def hours(images: int, epochs: int, rate: float, gpus: int, efficiency: float) -> float:
+    """Of training: `rate` is one GPU's images per second; several reach `efficiency` of the sum."""
+    return images * epochs / (rate * gpus * efficiency) / 3600
 
 
 def images_per_second(decoded: float, cores: int, trained: float, gpus: int) -> float:
@@ -22,10 +22,11 @@ def share(batch: Tensor, rank: int, world_size: int) -> Tensor:
 
 
 def _share_trials() -> list[Trial]:
-    return [
-        Trial((torch.arange(first, first + n), rank, world))
-        for first, n, rank, world in [(0, 8, 1, 4), (100, 10, 0, 4), (100, 10, 3, 4), (7, 5, 1, 2), (3, 9, 2, 3)]
-    ]
+    batches = [(torch.arange(first, first + n), rank, world) for first, n, rank, world in PLACES]
+    return [Trial(values) for values in [*batches, (torch.tensor([5, 3, 9, 1, 7]), 1, 2)]]
+
+
+PLACES = [(0, 8, 1, 4), (100, 10, 0, 4), (100, 10, 3, 4), (7, 5, 1, 2), (3, 9, 2, 3)]
 
 
 def _chunk(batch, rank, world):
@@ -67,7 +68,7 @@ EXERCISES = {
                 lambda i, e, s, g, f: i * e / (s * g) * f / 3600,
             ),
             Mistake(
-                "The number of GPUs is left out: `images_per_second` is one GPU's. (Yours are GPU hours.)",
+                "The number of GPUs is left out: `rate` is one GPU's. (Yours are GPU hours.)",
                 lambda i, e, s, g, f: i * e / (s * f) / 3600,
             ),
             Mistake("That is one epoch.", lambda i, e, s, g, f: i / (s * g * f) / 3600),
@@ -77,7 +78,10 @@ EXERCISES = {
         images_per_second,
         lambda: [
             Trial(values)
-            for values in [(100.0, 16, 1200.0, 1), (100.0, 8, 1200.0, 1), (90.0, 64, 1100.0, 8), (300.0, 2, 550.0, 1)]
+            for values in [
+                *[(100.0, 16, 1200.0, 1), (100.0, 8, 1200.0, 1), (90.0, 64, 1100.0, 8), (300.0, 2, 550.0, 1)],
+                *[(120.0, 3, 700.0, 2), (50.0, 40, 450.0, 3)],
+            ]
         ],
         "Of two that work side by side, the slower one sets the pace. Pre-resizing speeds up the one, a GPU the other.",
         (

@@ -44,6 +44,10 @@ EXERCISES = {
             ),
             Mistake("At strength 0 nothing is left of x.", lambda x, a, s: s * a(x)),
             Mistake("At strength 0 it should give x, but x is gone as well.", lambda x, a, s: s * (a(x) - x)),
+            Mistake(
+                "x is multiplied by attention(x), which is the scaled map already.",
+                lambda x, a, s: x + s * (x * a(x) - x),
+            ),
             Mistake("The strength is not used.", lambda x, a, s: a(x)),
             Mistake("The attention is not used.", lambda x, a, s: x + s * x),
             Mistake(

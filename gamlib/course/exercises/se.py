@@ -26,7 +26,7 @@ def se(x: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
 def se_trials() -> list[Trial]:
     """With reductions 2 and 8: at 4, one that has 4 fixed would not show."""
     return [
-        Trial((drawn(n, c, h, w),), (drawn(c // r, c) / 4, drawn(c, c // r) / 4), {"channels": c, "reduction": r})
+        Trial((drawn(n, c, h, w),), (drawn(c // r, c) / 4, drawn(c, c // r)), {"channels": c, "reduction": r})
         for (n, c, h, w), r in zip(SHAPES, (2, 8, 2), strict=True)
     ]
 

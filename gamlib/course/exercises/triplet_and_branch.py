@@ -16,9 +16,9 @@ def rotate(x: Tensor) -> Tensor:
     return x.transpose(1, 2)
 
 
-def tam(x: Tensor, *weights: Tensor) -> Tensor:
+def tam(x, w1, g1, s1, w2, g2, s2, w3, g3, s3) -> Tensor:
     """The mean of three scaled copies (Section 3.2), in the official code's orientation of each plane."""
-    return _tam(x, *weights)
+    return _tam(x, w1, g1, s1, w2, g2, s2, w3, g3, s3)
 
 
 def attention_map(a: Tensor, weight: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
