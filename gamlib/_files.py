@@ -22,7 +22,8 @@ def whole(path: Path, sync: bool = True) -> Iterator[Path]:
             with open(partial, "rb+") as file:
                 os.fsync(file.fileno())
         os.replace(partial, path)
-    except OSError:
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk's error names no file
         partial.unlink(missing_ok=True)
         raise
     if sync:

@@ -13,6 +13,16 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+# In full, so that scripts can be made of notebooks; without a version, which would change from machine to machine.
+LANGUAGE = {
+    "codemirror_mode": {"name": "ipython", "version": 3},
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+}
+
 
 def last_state(text: str) -> str:
     """What a terminal would show of `text`: behind each carriage return, the line starts again."""
@@ -30,7 +40,7 @@ def run(path: Path) -> None:
                 output.text = last_state(output.text)
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
+        "language_info": LANGUAGE,
     }
     nbformat.write(notebook, path)
     print(f"{path}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1e3:.0f} kB")

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -32,14 +33,14 @@ def run(argv: Sequence[str]) -> int:
         The exit code: 0; 1 where doctor or resize found something to mend, or training diverged; 2 for a mistake of the
         user's; 130 after Ctrl-C, 143 after SIGTERM.
     """
-    outputs = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Output(sys.stdout), Output(sys.stderr)
+    outputs, sys.stdout, sys.stderr = (sys.stdout, sys.stderr), Output(sys.stdout), Output(sys.stderr)
+    as_in_python, warnings.formatwarning = warnings.formatwarning, lambda message, *_: f"note: {message}\n"
     try:
         return run_command(parser().parse_args(argv))
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        sys.stdout, sys.stderr = outputs
+        (sys.stdout, sys.stderr), warnings.formatwarning = outputs, as_in_python
 
 
 def run_command(arguments: argparse.Namespace) -> int:

@@ -20,11 +20,15 @@ def load_torchvision(backbone: nn.Module, name: str, weights: str) -> None:
     Raises:
         ValueError: where torchvision has no such weights, or they were trained for another head or stem.
     """
+    if Path(weights).suffix in (".pth", ".pt", ".bin", ".ckpt"):
+        raise ValueError(
+            f"weights: {weights} is no .safetensors file; of such a file, load the state_dict yourself: "
+            "model.load_state_dict(torch.load(path))"
+        )
     if name not in list_models():
         raise ValueError(
             f"unknown weights {weights!r}: torchvision has none for {name!r}; allowed: None, the name of a data set of "
-            "the zoo (cifar100, puzzles-joint ...), or the path of a .safetensors file. Of another file (.pth, .pt), "
-            "load the state_dict yourself: model.load_state_dict(torch.load(path))"
+            "the zoo (cifar100, puzzles-joint ...), or the path of a .safetensors file"
         )
     choices = get_model_weights(name)
     if weights not in choices.__members__:

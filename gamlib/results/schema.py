@@ -104,6 +104,8 @@ def read(path: Path) -> list[Result]:
     if schema != SCHEMA:
         raise ValueError(f"{path}: schema {schema!r}, expected {SCHEMA}; written by another gamlib?")
     _check_fields(f"{path}", content, {"schema": int, "runs": list})
+    if not content["runs"]:
+        raise ValueError(f"{path} holds no runs")
     for number, run in enumerate(content["runs"]):
         where = f"{path}, run {number}"
         if isinstance(run, dict):
@@ -114,6 +116,8 @@ def read(path: Path) -> list[Result]:
         for entry in run["curves"]:
             optional = [field for field in CURVE_OPTIONAL if isinstance(entry, dict) and field in entry]
             _check_fields(f"{where}, curves", entry, dict.fromkeys((*CURVE, *optional), int | float))
+            if bad := [field for field in CURVE if field.endswith("error") and not 0 <= entry[field] <= 100]:
+                raise ValueError(f"{where}, curves: {bad[0]} must lie in 0 to 100 (%), got {entry[bad[0]]}")
         if run["switches"] is not None:
             _check_fields(f"{where}, switches", run["switches"], dict.fromkeys(SWITCHES, bool))
         _check_fields(f"{where}, versions", run["versions"], dict.fromkeys(VERSIONS, str))
