@@ -83,7 +83,7 @@ def load(path: Path) -> tuple[nn.Module, str, Sequence[str]]:
         path = found[0]
     if path.suffix != ".safetensors":
         state = checkpoint.read(path)
-        if not state.keys() >= {"network", "data", "model"}:
+        if not (state.keys() >= {"network", "data", "model"} and isinstance(state["model"], dict)):
             raise UsageError(f"{path} is not a checkpoint of a run")
         return filled(build(state["network"], path), state["model"], path), state["data"], state.get("classes", ())
     about, weights = usable(unpack, path)
