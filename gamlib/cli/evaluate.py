@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from gamlib import data
 from gamlib.attention import is_known, list_attention
@@ -85,20 +85,16 @@ def load(path: Path) -> tuple[nn.Module, str, Sequence[str]]:
         state = checkpoint.read(path)
         if not (state.keys() >= {"network", "data", "model"} and isinstance(state["model"], dict)):
             raise UsageError(f"{path} is not a checkpoint of a run")
-        return filled(build(state["network"], path), state["model"], path), state["data"], state.get("classes", ())
-    about, weights = usable(unpack, path)
-    try:
-        network, trained_on = json.loads(about["network"]), about["data"]
-        classes = json.loads(about.get("classes", "[]"))
-    except (KeyError, ValueError):
-        raise UsageError(f"{path} does not say which network it holds; it was not written by gamlib") from None
-    return filled(build(network, path), weights, path), trained_on, classes
-
-
-def filled(model: nn.Module, weights: dict[str, Tensor], path: Path) -> nn.Module:
-    """The network with these weights."""
+        about, weights = state | {"classes": state.get("classes", ())}, state["model"]
+    else:
+        texts, weights = usable(unpack, path)
+        try:
+            about = {key: json.loads(texts.get(key, "[]")) for key in ("network", "classes")} | {"data": texts["data"]}
+        except (KeyError, ValueError):
+            raise UsageError(f"{path} does not say which network it holds; it was not written by gamlib") from None
+    model = build(about["network"], path)
     usable(load_strictly, model, weights, str(path))
-    return model
+    return model, about["data"], about["classes"]
 
 
 def build(network: dict[str, object], path: Path) -> nn.Module:
