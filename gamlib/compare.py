@@ -83,12 +83,7 @@ def compare(
 
 
 def plan(
-    data: Data,
-    model: str,
-    attentions: Sequence[str],
-    reduction: int | None,
-    control: str | None,
-    stem: str | None,
+    data: Data, model: str, attentions: Sequence[str], reduction: int | None, control: str | None, stem: str | None
 ) -> dict[str, dict[str, object]]:
     """For each network its label and create_model's arguments.
 

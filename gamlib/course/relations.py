@@ -40,10 +40,7 @@ THROUGH: tuple[tuple[str, Callable], ...] = (
     ("Yours are the absolute values of the right ones.", lambda y, x: y.abs()),
     ("Yours are the right ones, rounded.", lambda y, x: y.round()),
     *((f"The right ones went through a softmax over dimension {d}.", lambda y, x, d=d: y.softmax(d)) for d in range(4)),
-    (
-        "The right ones went through a BatchNorm.",
-        lambda y, x: F.batch_norm(y, None, None, training=True),
-    ),
+    ("The right ones went through a BatchNorm.", lambda y, x: F.batch_norm(y, None, None, training=True)),
     ("They are multiplied by the input already; what is asked for is not.", lambda y, x: x[0] * y),
     ("They are multiplied by 1 + themselves as a gate on the input.", lambda y, x: x[0] * (1 + y)),
     ("The input is added once more.", lambda y, x: x[0] + y),

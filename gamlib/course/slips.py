@@ -182,8 +182,7 @@ SLIPS = (
         often=True,
     ),
     Slip(
-        "a ReLU stands before the BatchNorm as well",
-        {"batch_norm": lambda x, *a, **k: F.batch_norm(x.relu(), *a, **k)},
+        "a ReLU stands before the BatchNorm as well", {"batch_norm": lambda x, *a, **k: F.batch_norm(x.relu(), *a, **k)}
     ),
     Slip(
         "a ReLU stands after the BatchNorm, where none belongs",

@@ -9,13 +9,4 @@ from gamlib.training.interrupt import Stopped
 from gamlib.training.recipes import Recipe
 from gamlib.training.speed import Speed
 
-__all__ = [
-    "CheckpointError",
-    "Diverged",
-    "Recipe",
-    "Speed",
-    "Stopped",
-    "evaluate",
-    "fit",
-    "recipes",
-]
+__all__ = ["CheckpointError", "Diverged", "Recipe", "Speed", "Stopped", "evaluate", "fit", "recipes"]

@@ -100,6 +100,7 @@ class Recipe:
         return results.digest(self.as_dict())
 
 
+IMAGENET = {"epochs": 90, "schedule": "step", "milestones": (30, 60), "gamma": 0.1, "batch_size": 256}
 RECIPES = {
     recipe.name: recipe
     for recipe in [
@@ -112,26 +113,8 @@ RECIPES = {
         # there; they come from the public training code of the same family (CBAM, NAM).
         Recipe("paper-cifar100", epochs=200, lr=0.1, schedule="step", milestones=(60, 120, 160)),
         # Tables 2 to 4. Epochs and lr are the paper's, and all of MobileNetV2's values; the rest as above.
-        Recipe(
-            "paper-imagenet",
-            epochs=90,
-            lr=0.1,
-            schedule="step",
-            milestones=(30, 60),
-            gamma=0.1,
-            batch_size=256,
-            weight_decay=1e-4,
-        ),
-        Recipe(
-            "paper-imagenet-mobilenet",
-            epochs=90,
-            lr=0.045,
-            schedule="step",
-            milestones=(30, 60),
-            gamma=0.1,
-            batch_size=256,
-            weight_decay=4e-5,
-        ),
+        Recipe("paper-imagenet", lr=0.1, weight_decay=1e-4, **IMAGENET),
+        Recipe("paper-imagenet-mobilenet", lr=0.045, weight_decay=4e-5, **IMAGENET),
     ]
 }
 

@@ -68,10 +68,7 @@ EXERCISES = {
         ],
         "In Table 3 it is +0.39 points: together the halves gain less than the sum of what each gains.",
         (
-            Mistake(
-                "That is what both gain over neither; take away what each gains alone.",
-                lambda n, c, s, b: b - n,
-            ),
+            Mistake("That is what both gain over neither; take away what each gains alone.", lambda n, c, s, b: b - n),
             Mistake(
                 "The sign is turned: below 0 should mean that together they lower the error by more than the sum.",
                 lambda n, c, s, b: c + s - n - b,
@@ -80,14 +77,8 @@ EXERCISES = {
                 "You took the errors of the halves, not what they change: subtract the error of none from each.",
                 lambda n, c, s, b: (b - n) - c - s,
             ),
-            Mistake(
-                "That is what both gain over the better half.",
-                lambda n, c, s, b: b - min(c, s),
-            ),
-            Mistake(
-                "That is what both gain over the mean of the halves.",
-                lambda n, c, s, b: b - (c + s) / 2,
-            ),
+            Mistake("That is what both gain over the better half.", lambda n, c, s, b: b - min(c, s)),
+            Mistake("That is what both gain over the mean of the halves.", lambda n, c, s, b: b - (c + s) / 2),
             Mistake(
                 "The error of none is left out; without it there is nothing to change from.",
                 lambda n, c, s, b: b - c - s,
@@ -115,15 +106,11 @@ EXERCISES = {
         ],
         "Take the nearest on both sides: the first that is large enough would hand the wider network a gift.",
         (
-            Mistake(
-                "That is the first width that reaches the target; the one before it may lie nearer.",
-                _above,
-            ),
+            Mistake("That is the first width that reaches the target; the one before it may lie nearer.", _above),
             Mistake("That is the last width below the target; the next one may lie nearer.", _below),
             Mistake("That is one past the first width that reaches the target.", _one_past),
             Mistake(
-                "You scaled the width with the count; but parameters grow with the square of the width.",
-                _by_ratio,
+                "You scaled the width with the count; but parameters grow with the square of the width.", _by_ratio
             ),
             Mistake(
                 "The square root is a good guess, but the first and the last layer do not grow like that: search, and "

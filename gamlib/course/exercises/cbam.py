@@ -207,10 +207,7 @@ EXERCISES = {
                 "Your gate can leave [0, 1]: it looks as if the sigmoid is missing.",
                 lambda *a: _spatial_gate(*a, sigmoid=lambda z: z),
             ),
-            Mistake(
-                "That is a ReLU; a gate needs the sigmoid.",
-                lambda *a: _spatial_gate(*a, sigmoid=F.relu),
-            ),
+            Mistake("That is a ReLU; a gate needs the sigmoid.", lambda *a: _spatial_gate(*a, sigmoid=F.relu)),
             Mistake(
                 "The gate is multiplied by the map already; what is asked for is the gate alone.",
                 lambda x, *a: x * _spatial_gate(x, *a),

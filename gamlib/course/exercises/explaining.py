@@ -110,10 +110,7 @@ EXERCISES = {
                 "The threshold is the whole batch's, so one picture loses more than another. Each loses `count`.",
                 _over_the_batch,
             ),
-            Mistake(
-                "One pixel too many is gone.",
-                lambda x, m, k: delete(x, m, k + 1),
-            ),
+            Mistake("One pixel too many is gone.", lambda x, m, k: delete(x, m, k + 1)),
         ),
     ),
     "explain.area": Exercise(

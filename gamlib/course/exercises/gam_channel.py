@@ -127,10 +127,7 @@ EXERCISES = {
             Mistake(
                 "The biases are left out: C / r in the first layer, C in the second.", lambda c, r: 2 * c * (c // r)
             ),
-            Mistake(
-                "One layer is missing: C to C / r, and back to C.",
-                lambda c, r: c * (c // r) + c // r,
-            ),
+            Mistake("One layer is missing: C to C / r, and back to C.", lambda c, r: c * (c // r) + c // r),
             Mistake(
                 "A layer has a bias for each number that comes out: C / r and C, not C twice.",
                 lambda c, r: 2 * c * (c // r) + 2 * c,
@@ -233,10 +230,7 @@ EXERCISES = {
                 "The gate is multiplied by the map already; what is asked for is the gate alone.",
                 lambda x, *w: x * gate(x, *w),
             ),
-            Mistake(
-                NO_BIASES,
-                shapes=without_biases,
-            ),
+            Mistake(NO_BIASES, shapes=without_biases),
             Mistake(REDUCTION_FOUR, shapes=reduction_four),
             Mistake(HIDDEN_IS_R, shapes=hidden_is_r),
         ),

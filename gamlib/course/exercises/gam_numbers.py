@@ -163,10 +163,7 @@ EXERCISES = {
                 "The spatial gate can leave [0, 1]: its sigmoid is missing.",
                 lambda x, *w: _in_sequence(x, *w, sigmoid=lambda z: z),
             ),
-            Mistake(
-                "The BatchNorm in the spatial gate is missing.",
-                lambda x, *w: _in_sequence(x, *w, norm=no_norm),
-            ),
+            Mistake("The BatchNorm in the spatial gate is missing.", lambda x, *w: _in_sequence(x, *w, norm=no_norm)),
             Mistake("The ReLU in the spatial gate is missing.", lambda x, *w: _in_sequence(x, *w, relu=lambda z: z)),
             Mistake("The channel gate averages over the pixels first; nothing is pooled in GAM.", _pooled),
             Mistake("The channel gate is left out: that is the paper's variant sp.", lambda x, *w: x * _spatial(x, w)),
@@ -175,10 +172,7 @@ EXERCISES = {
                 "You added the input once more; the block does that, outside of the module.",
                 lambda x, *w: x + _in_sequence(x, *w),
             ),
-            Mistake(
-                gam_spatial.CIRCULATING,
-                shapes=_spatially(gam_spatial.circulating),
-            ),
+            Mistake(gam_spatial.CIRCULATING, shapes=_spatially(gam_spatial.circulating)),
             Mistake(
                 f"{gam_spatial.CIRCULATING} And its reduction is 4 whatever it is called with.",
                 shapes=_in_both(gam_channel.reduction_four, gam_spatial.circulating_at_four),
@@ -188,13 +182,9 @@ EXERCISES = {
                 "Its convolutions have biases; GAM's have none. Use bias=False.",
                 shapes=_spatially(gam_spatial.with_biases),
             ),
+            Mistake(gam_channel.NO_BIASES, shapes=_in_both(gam_channel.without_biases, list)),
             Mistake(
-                gam_channel.NO_BIASES,
-                shapes=_in_both(gam_channel.without_biases, list),
-            ),
-            Mistake(
-                gam_channel.REDUCTION_FOUR,
-                shapes=_in_both(gam_channel.reduction_four, gam_spatial.reduction_four),
+                gam_channel.REDUCTION_FOUR, shapes=_in_both(gam_channel.reduction_four, gam_spatial.reduction_four)
             ),
         ),
         gives="gated map",

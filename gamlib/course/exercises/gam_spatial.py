@@ -125,10 +125,7 @@ EXERCISES = {
         lambda: [Trial((64, 16, 1)), Trial((256, 16, 4)), Trial((48, 8, 2))],
         "At r = 16, a third of what the two 3 x 3 convolutions of a ResNet-18 block take: 98 / (16 x 18).",
         (
-            Mistake(
-                "A kernel is 7 x 7: 49 numbers, not 7.",
-                lambda c, r, g: 2 * 7 * c * (c // r) // g + 2 * (c // r),
-            ),
+            Mistake("A kernel is 7 x 7: 49 numbers, not 7.", lambda c, r, g: 2 * 7 * c * (c // r) // g + 2 * (c // r)),
             Mistake(
                 "The groups are left out: each output channel sees C / g of the input channels.",
                 lambda c, r, g: 2 * 49 * c * (c // r) + 2 * (c // r),
@@ -200,10 +197,7 @@ EXERCISES = {
             Mistake("Its kernels are 3 x 3; GAM's are 7 x 7.", shapes=_small_kernels),
             Mistake("It has no BatchNorm between its convolutions.", shapes=lambda shapes: [shapes[0], shapes[-1]]),
             Mistake("Its convolutions have biases; GAM's have none. Use bias=False.", shapes=with_biases),
-            Mistake(
-                CIRCULATING,
-                shapes=circulating,
-            ),
+            Mistake(CIRCULATING, shapes=circulating),
             Mistake(REDUCTION_FOUR, shapes=reduction_four),
             Mistake(HIDDEN_IS_R, shapes=hidden_is_r),
             Mistake(f"{CIRCULATING} And its reduction is 4 whatever it is called with.", shapes=circulating_at_four),

@@ -54,10 +54,7 @@ EXERCISES = {
         ],
         "Testing comes on top: ImageNet's 50,000 validation images after each epoch, without a backward pass.",
         (
-            Mistake(
-                "Those are seconds; an hour has 3,600 of them.",
-                lambda i, e, s, g, f: i * e / (s * g * f),
-            ),
+            Mistake("Those are seconds; an hour has 3,600 of them.", lambda i, e, s, g, f: i * e / (s * g * f)),
             Mistake("Those are minutes; an hour has 3,600 seconds.", lambda i, e, s, g, f: i * e / (s * g * f) / 60),
             Mistake(
                 "The efficiency is left out: several GPUs wait for each other, and reach only a part of the sum.",
@@ -111,8 +108,7 @@ EXERCISES = {
         "With 10 ids and 4 processes, two get 3 and two get 2: each image counts once in the test error.",
         (
             Mistake(
-                "You cut the batch into equal pieces and lose what is left over: of 10 ids and 4 processes, 2.",
-                _chunk,
+                "You cut the batch into equal pieces and lose what is left over: of 10 ids and 4 processes, 2.", _chunk
             ),
             Mistake(
                 "Some ids are handed out twice, so that all get equally many. PyTorch's DistributedSampler does so; "

@@ -141,10 +141,7 @@ def _not_reduced(shapes):
 
 SE_MODULE = (
     *(Mistake(message, lambda x, w1, w2, f=function: x * f(x, w1, w2)) for message, function in GATES),
-    Mistake(
-        "That is the gate; the module returns the map, multiplied by it.",
-        lambda x, w1, w2: _gate(x, w1, w2),
-    ),
+    Mistake("That is the gate; the module returns the map, multiplied by it.", lambda x, w1, w2: _gate(x, w1, w2)),
     Mistake("The gate is added; it should be multiplied.", lambda x, w1, w2: x + _gate(x, w1, w2)),
     Mistake(
         "You multiply by 1 + gate; that is BAM's way. SE multiplies by the gate alone.",
@@ -154,10 +151,7 @@ SE_MODULE = (
         "Its Linear layers have biases; SE's have none (the GAM paper's parameter counts say so). Use bias=False.",
         shapes=_with_biases,
     ),
-    Mistake(
-        "Its hidden layer has r units; it should have C / r: channels // reduction.",
-        shapes=_reduced_to_r,
-    ),
+    Mistake("Its hidden layer has r units; it should have C / r: channels // reduction.", shapes=_reduced_to_r),
     Mistake("Its hidden layer is as wide as the input; SE narrows it to channels // reduction.", shapes=_not_reduced),
 )
 

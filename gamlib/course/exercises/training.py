@@ -160,10 +160,7 @@ EXERCISES = {
                 "You took theirs minus ours: below 0 should mean that ours errs less.",
                 lambda a, b, t: paired_interval(b, a, t),
             ),
-            Mistake(
-                "Upper and lower end are in each other's place.",
-                lambda a, b, t: paired_interval(a, b, t).flip(0),
-            ),
+            Mistake("Upper and lower end are in each other's place.", lambda a, b, t: paired_interval(a, b, t).flip(0)),
             Mistake(
                 "You used the variance where the standard deviation belongs: its root.",
                 lambda a, b, t: _of_differences(a, b, lambda d: t * d.var() / len(d) ** 0.5),

@@ -150,8 +150,7 @@ EXERCISES = {
                 lambda *a: _tam(*a, rotations=(ROTATIONS[2],) * 3),
             ),
             Mistake(
-                "The weights of the planes C-W and H-C are exchanged.",
-                lambda x, *w: _tam(x, *w[3:6], *w[:3], *w[6:]),
+                "The weights of the planes C-W and H-C are exchanged.", lambda x, *w: _tam(x, *w[3:6], *w[:3], *w[6:])
             ),
             Mistake(
                 "The planes come in the order C-W, H-C, H-W; you gave the first weights to H-W, and so on.",
@@ -202,8 +201,7 @@ EXERCISES = {
                 lambda a, w, g, s: norm(F.conv2d(a, w, padding=1), g, s),
             ),
             Mistake(
-                "The map shrinks at the border: the convolution lacks its padding of 1.",
-                lambda *a: _map(*a, padding=0),
+                "The map shrinks at the border: the convolution lacks its padding of 1.", lambda *a: _map(*a, padding=0)
             ),
             Mistake(
                 "That is a softmax over the cells, so that all share a sum of one. ABN takes a sigmoid of each.",
@@ -231,8 +229,7 @@ EXERCISES = {
                 lambda logits, attention, labels: F.cross_entropy(logits, labels),
             ),
             Mistake(
-                "The trunk's own loss is missing.",
-                lambda logits, attention, labels: F.cross_entropy(attention, labels),
+                "The trunk's own loss is missing.", lambda logits, attention, labels: F.cross_entropy(attention, labels)
             ),
             Mistake("You took the mean of the two; ABN adds them.", lambda *a: loss(*a) / 2),
             Mistake(
