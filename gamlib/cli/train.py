@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     among = "" if processes == 1 else f", {processes} processes"
     print(f"network   {model_name} + {label}: {count_parameters(model):,} parameters, {macs:,.1f} million MACs")
     print(f"data      {dataset.name}: {dataset.train_count:,} training and {dataset.test_count:,} test images")
-    print(f"recipe    {recipe.label}: {recipe.epochs} epochs of {steps:,} steps, batch {recipe.batch_size}{among}")
+    print(f"recipe    {recipe.name}: {recipe.epochs} epochs of {steps:,} steps, batch {recipe.batch_size}{among}")
     if recipe.milestones and max(recipe.milestones) >= recipe.epochs:
         print(f"note      the learning rate drops after epochs {recipe.milestones}; not all of them come")
     print(f"folder    {out}")
