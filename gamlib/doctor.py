@@ -6,6 +6,7 @@ import platform
 import re
 import shutil
 import sys
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from gamlib._paths import data_root
 # What needs a package is imported in its function: this file must work where any of them is missing.
 
 FREE_GB = 2  # CIFAR-100 with its archive, and some runs
+SHARED_GB = 1  # what waits for the training step at 224 x 224: batches of 256, from a dozen workers
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,13 @@ def examine(root: str | Path | None = None) -> list[Finding]:
     packages = _packages()
     if packages.advice:
         return [_python(), packages, _disk(root)]  # the others need what is missing
-    return [_python(), packages, _device(), _threads(), _cifar100(root), _disk(root)]
+    return [_python(), packages, _device(), _threads(), *_shared_memory(), _cifar100(root), _disk(root)]
 
 
 def report(root: str | Path | None = None) -> int:
     """Print all findings; returns 1 where something needed is not as it should be, else 0."""
     findings = examine(root)
-    print("\n".join(str(finding) for finding in findings))
+    print(os.fsencode("\n".join(map(str, findings))).decode(errors="replace"))  # a path may be no UTF-8
     return int(any(finding.advice and finding.needed for finding in findings))
 
 
@@ -67,20 +69,26 @@ def report_images(root: str | Path | None = None) -> int:
     """
     from tqdm import tqdm
 
-    from gamlib.data import imagenet, images
+    from gamlib.data import imagenet, images, listing
     from gamlib.data.parallel import map_files
 
     folders = imagenet.dataset(root)
-    paths = sorted(path for split in ("train", "val") for path in (folders.root / split).glob("*/*") if path.is_file())
-    kinds: Counter[str] = Counter()
+    paths = [folders.root / path for path, _ in (*folders.train_files, *folders.test_files)]
+    found = {folders.root / path for split in ("train", "val") for path, _ in listing.walk(folders.root, split)}
+    passed = sorted(found.difference(paths))
+    kinds = Counter(["passed over"] * len(passed))
+    for path in passed:
+        why = f"images are files in class folders, and their names end in {', '.join(images.SUFFIXES)}"
+        print(f"NOTE {images.shown(path)}: not an image; training passes it over ({why})")
     stops = 0
-    for path, problem in map_files(images.problem, paths):
-        if problem is not None:
-            kinds[problem.kind] += 1
-            stops += problem.stops_training
-            tqdm.write(f"{'FIX' if problem.stops_training else 'NOTE':<5}{images.shown(path)}: {problem.text}")
+    for path, (odd, bad) in map_files(images.oddities, paths):
+        kinds.update(odd.keys())
+        stops += bad
+        for text in odd.values():
+            tqdm.write(f"{'FIX' if bad else 'NOTE':<5}{images.shown(path)}: {text}")
     counted = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items())) or "all are whole and in RGB"
-    print(f"{len(paths):,} files in {folders.num_classes} classes of {folders.root}: {counted}")
+    where = f"{folders.num_classes} classes of {images.shown(folders.root)}"
+    print(f"{len(paths) + len(passed):,} files in {where}: {counted}")
     if stops:
         print("Remove or replace what is marked FIX, or train with --bad-images skip")
     return int(stops > 0)
@@ -140,24 +148,42 @@ def _threads() -> Finding:
     return Finding("threads", f"{threads} of {cores} cores", advice)
 
 
+def _shared_memory() -> list[Finding]:
+    """Of workers that decode photographs; [] on systems that have none."""
+    from gamlib.data import workers
+
+    if (free := workers.shared_memory()) is None:
+        return []
+    advice = "little for workers that decode photographs: use fewer, or in Docker `docker run --shm-size=8g`"
+    found = f"{free / 1e9:.2f} GB free"
+    return [Finding(workers.SHARED_MEMORY, found, advice if free < SHARED_GB * 1e9 else "", needed=False)]
+
+
 def _cifar100(root: str | Path | None) -> Finding:
     from gamlib.data import DataError, cifar100
+    from gamlib.data.dataset import MissingData
 
     try:
         for split in ("train", "test"):
             cifar100.load(split, root)
-    except DataError as error:
+    except (DataError, OSError) as error:
         found, _, advice = str(error).partition("\n")
-        return Finding("CIFAR-100", found, advice or "see above", needed=False)
+        missing = isinstance(error, MissingData)  # then it is downloaded when it is needed; what is damaged stays so
+        return Finding("CIFAR-100", found, advice or "see above", needed=not missing)
     return Finding("CIFAR-100", f"{data_root(root) / cifar100.FOLDER}, md5s match")
 
 
 def _disk(root: str | Path | None) -> Finding:
     folder = data_root(root)
-    while not folder.exists():
+    while not os.path.lexists(folder):
         folder = folder.parent
-    free = shutil.disk_usage(folder).free / 1e9
-    advice = (
-        "" if free >= FREE_GB else f"less than {FREE_GB} GB: free some, or set GAMLIB_DATA to a folder on another disk"
-    )
+    other = "or set GAMLIB_DATA to a folder on another disk"
+    try:
+        free = shutil.disk_usage(folder).free / 1e9
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        # A folder of others may hold the data already; then it need not be written.
+        found, here = f"{folder} can't be written ({error.strerror})", folder.is_dir()
+        return Finding("disk", found, f"nothing can be downloaded there: make it a folder of yours, {other}", not here)
+    advice = f"less than {FREE_GB} GB: free some, {other}" if free < FREE_GB else ""
     return Finding("disk", f"{free:.0f} GB free in {folder}", advice)

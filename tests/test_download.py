@@ -4,6 +4,7 @@ import hashlib
 import io
 import pickle
 import random
+import re
 import tarfile
 import threading
 import time
@@ -88,6 +89,16 @@ def trickling(content):
         for byte in handler.start(content):
             handler.wfile.write(bytes([byte]))
             time.sleep(0.02)
+
+    return serve
+
+
+def slowly(content):
+    def serve(handler):
+        rest = handler.start(content)
+        for i in range(0, len(rest), 30_000):
+            handler.wfile.write(rest[i : i + 30_000])
+            time.sleep(0.12)
 
     return serve
 
@@ -316,3 +327,43 @@ def test_the_real_test_images_as_parquet_are_recognised(tmp_path):
     (tmp_path / "test.parquet").write_bytes(parquet_of(images.numpy(), labels.tolist()))
     read = cifar100_sources.read_parquet(tmp_path / "test.parquet")
     assert cifar100.content_sha256(*read) == cifar100.CONTENT_SHA256["test"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["mirror.org/x.tar.gz", "ftp://mirror.org/x", "data:,x", "file:///x", "http://[x", "http://m\u00fcnchen/\u00fc"],
+)
+def test_an_address_that_is_none_is_named_and_the_next_is_taken(address, cifar, server, tmp_path, monkeypatch, capsys):
+    images, archive = cifar
+    monkeypatch.setenv("GAMLIB_CIFAR100_URL", f"{address} {server.url}/mirror2")
+    server.files["/mirror2"] = whole(archive)
+    try:
+        cifar100.load("train", tmp_path, download=True)
+    except (ValueError, IndexError, DataError) as error:
+        pytest.fail(f"the download ends with {error!r}")
+    assert_complete(images, tmp_path)
+    told = f"GAMLIB_CIFAR100_URL={address}: " + "an address must begin with http:// or https://" * (
+        "http" not in address
+    )
+    assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_progress_bar_fits_its_terminal(columns, server, tmp_path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda file: (columns, 24))
+    server.files["/file"] = whole(CONTENT)
+    fetch(f"{server.url}/file", tmp_path / "partial")
+    lines = re.split(r"[\r\n]", terminal.getvalue())
+    assert max(map(len, lines)) in range(columns // 2, columns + 1)
+
+
+def test_a_log_holds_few_lines_of_a_progress_bar(server, tmp_path, capsys):
+    server.files["/file"] = slowly(CONTENT)
+    fetch(f"{server.url}/file", tmp_path / "partial")
+    assert capsys.readouterr().out.count("\r") <= 3

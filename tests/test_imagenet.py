@@ -104,7 +104,7 @@ def test_found_below_the_data_root(root, monkeypatch):
         (lambda root: shutil.rmtree(root / "val"), "val does not exist. Expected are class folders"),
         (
             lambda root: shutil.rmtree(root / "val" / "digit1"),
-            "same class folders, but 1 stand in one alone",
+            r"same class folders; besides these, train/ holds 1 folder \(digit1\) and 0 files, val/ holds 0 folders",
         ),
         (lambda root: [path.unlink() for path in (root / "val" / "digit1").iterdir()], "digit1 holds no image"),
     ],

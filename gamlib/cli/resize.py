@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from gamlib.cli.options import folder
+from gamlib.data.images import shown
 from gamlib.data.resize import resize_tree
 
 
@@ -18,7 +19,7 @@ def add(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Shrink, and name what could not be read."""
     written, bad = resize_tree(arguments.source, arguments.target)
-    print(f"{written:,} images written to {arguments.target}")
+    print(f"{written:,} images written to {shown(arguments.target)}")
     for line in bad:
         print(f"not written: {line}", file=sys.stderr)
     return int(bool(bad))

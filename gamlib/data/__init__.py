@@ -28,23 +28,27 @@ __all__ = [
 class Entry:
     """A data set that is known by name."""
 
-    build: Callable[[str | Path | None, bool], Data]  # from a root and whether it may be downloaded
+    build: Callable[[str | Path | None, bool, bool], Data]  # from what `load` is given after the name
     model: str  # the network that fits it, where a command line names none
     recipe: str  # and the recipe
 
 
-def _imagenet(root: str | Path | None, download: bool) -> Data:
+def _cifar100(root: str | Path | None, download: bool, test_only: bool) -> Data:
+    return cifar100.dataset(root, download)
+
+
+def _imagenet(root: str | Path | None, download: bool, test_only: bool) -> Data:
     from gamlib.data import imagenet  # it needs torchvision, which takes a second to import
 
-    return imagenet.dataset(root)
+    return imagenet.dataset(root, test_only)
 
 
-def _puzzle(task: str, root: str | Path | None, download: bool) -> Data:
+def _puzzle(task: str, root: str | Path | None, download: bool, test_only: bool) -> Data:
     return puzzles.dataset(task)
 
 
 DATASETS = {
-    "cifar100": Entry(cifar100.dataset, "resnet20", "laptop"),
+    "cifar100": Entry(_cifar100, "resnet20", "laptop"),
     "imagenet": Entry(_imagenet, "resnet18", "paper-imagenet"),
     **{f"puzzles-{task}": Entry(partial(_puzzle, task), "probe", "puzzles") for task in puzzles.TASKS},
 }
@@ -55,8 +59,8 @@ def list_datasets() -> list[str]:
     return list(DATASETS)
 
 
-def load(name: str, root: str | Path | None = None, download: bool = False) -> Data:
-    """Both splits of a data set, ready for training.
+def load(name: str, root: str | Path | None = None, download: bool = False, test_only: bool = False) -> Data:
+    """Both splits of a data set, ready for training and testing.
 
     Args:
         name: "cifar100", "imagenet" (any photographs in class folders), "puzzles-channel", "puzzles-spatial" or
@@ -64,6 +68,8 @@ def load(name: str, root: str | Path | None = None, download: bool = False) -> D
         root: the data root, for data sets that are read from disk (see `data_root`); for "imagenet" also the folder
             that holds train/ and val/.
         download: whether CIFAR-100 may be downloaded, where it is missing.
+        test_only: whether the test images are enough. Then only they are read where that saves something, which is
+            "imagenet": train/ may be missing.
 
     Raises:
         ValueError: for an unknown name.
@@ -71,4 +77,4 @@ def load(name: str, root: str | Path | None = None, download: bool = False) -> D
     """
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)
-    return DATASETS[name].build(root, download)
+    return DATASETS[name].build(root, download, test_only)

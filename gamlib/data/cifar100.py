@@ -14,7 +14,7 @@ from gamlib._checks import unknown_name
 from gamlib._paths import data_root
 from gamlib.data import cifar100_sources
 from gamlib.data.cifar100_sources import CONTENT_SHA256, FOLDER, MD5, URL, content_sha256
-from gamlib.data.dataset import DataError, Dataset
+from gamlib.data.dataset import DataError, Dataset, MissingData
 
 # Of the 50,000 training images, channel by channel; a test recomputes them.
 MEAN = (0.5071, 0.4865, 0.4409)
@@ -62,7 +62,7 @@ def load(
         return _read_official(official)
     if copy.is_file():
         return _read_copy(copy)
-    raise DataError(f"CIFAR-100 is not here: {official} does not exist.\n{ways_to_get_it(folder)}")
+    raise MissingData(f"CIFAR-100 is not here: {official} does not exist.\n{ways_to_get_it(folder)}")
 
 
 def dataset(root: str | Path | None = None, download: bool = False) -> Dataset:

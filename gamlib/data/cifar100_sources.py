@@ -52,6 +52,7 @@ def download(root: Path) -> None:
             get(root)
         except DownloadError as error:
             refused.append(f"  {source}: {error}")
+            print(refused[-1])
         else:
             for partial in root.glob(f"{FOLDER}.*.partial"):
                 partial.unlink()
@@ -62,7 +63,7 @@ def download(root: Path) -> None:
 def sources() -> list[tuple[str, Callable[[Path], None]]]:
     """The sources in order: a name, and a function that puts the files below a data root."""
     mirrors = os.environ.get("GAMLIB_CIFAR100_URL", "").split()
-    found = [(url, lambda root, url=url: from_archive(url, root)) for url in mirrors]
+    found = [(f"GAMLIB_CIFAR100_URL={url}", lambda root, url=url: from_archive(url, root)) for url in mirrors]
     if importlib.util.find_spec("pyarrow"):
         found.append((HUB, from_parquet))
     return [*found, (URL, lambda root: from_archive(URL, root))]

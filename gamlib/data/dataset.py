@@ -1,6 +1,7 @@
 """What a trainer needs of a data set, and data sets that are held in memory."""
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
@@ -13,7 +14,17 @@ from gamlib.data import augment
 
 
 class DataError(Exception):
-    """Data that is missing or damaged; the message says where it was looked for and what to do."""
+    """Data that is missing or damaged; the message says where it was looked for and what to do.
+
+    It can be printed: bytes of a path that are no UTF-8 are replaced.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(os.fsencode(message).decode(errors="replace"))
+
+
+class MissingData(DataError):
+    """Data that is not there at all."""
 
 
 @runtime_checkable

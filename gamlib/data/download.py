@@ -26,9 +26,12 @@ def fetch(url: str, partial: Path) -> None:
     Whether it is the right file is for the caller to check.
 
     Raises:
-        DownloadError: where the source answers with an error, stalls, or stays slower than MIN_SPEED.
+        DownloadError: where `url` is no http:// or https:// address, or the source answers with an error, stalls, or
+            stays slower than MIN_SPEED.
         OSError: where `partial` can't be written.
     """
+    if not url.lower().startswith(("http://", "https://")):
+        raise DownloadError("an address must begin with http:// or https://")
     fruitless = 0
     while True:
         before = size(partial)
@@ -44,7 +47,7 @@ def fetch(url: str, partial: Path) -> None:
             reason = f"no connection ({error.reason})"
         except TimeoutError:
             reason = f"no byte for {TIMEOUT:g} seconds"
-        except (ConnectionError, http.client.HTTPException) as error:
+        except (ConnectionError, http.client.HTTPException, ValueError) as error:  # ValueError: a malformed address
             reason = str(error) or type(error).__name__
         fruitless = fruitless + 1 if size(partial) <= before else 0
         if fruitless == FRUITLESS:
@@ -65,9 +68,8 @@ def _attempt(url: str, partial: Path) -> None:
         have = have if goes_on else 0
         length = answer.headers.get("Content-Length")
         total = None if length is None else have + int(length)
-        bar = tqdm(
-            total=total, initial=have, unit="B", unit_scale=True, desc=url.split("/")[2], file=sys.stdout, ncols=100
-        )
+        shape = {"dynamic_ncols": True, "mininterval": 0.1 if sys.stdout.isatty() else 10}  # seconds: a log stays short
+        bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=request.host, file=sys.stdout, **shape)
         partial.parent.mkdir(parents=True, exist_ok=True)
         with bar, open(partial, "ab" if goes_on else "wb") as file:
             since, received = time.monotonic(), 0

@@ -1,9 +1,12 @@
 """ImageNet, or any photographs in class folders: ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg.
 
+As with torchvision's ImageFolder, images may lie in subfolders of a class folder, and links are followed.
+
 Images are decoded by worker processes, ahead of the training step; those of the next steps wait in a queue.
 """
 
 import dataclasses
+import functools
 import hashlib
 import os
 import signal
@@ -22,10 +25,13 @@ from gamlib._checks import unknown_name
 from gamlib._paths import data_root
 from gamlib.data.augment import random_bits
 from gamlib.data.dataset import DataError
-from gamlib.data.images import SUFFIXES, BadImage, read_rgb, shown
+from gamlib.data.images import SUFFIXES, BadImage, read_rgb, shown, with_warnings
+from gamlib.data.listing import contents, list_images, seen
+from gamlib.data.workers import MOST, PREFETCH, check_shared_memory, default_workers, watched
 
 SIZE, RESIZED = 224, 256  # side of what the network sees, short side of what a test image is cut from
 BAD_IMAGES = ("stop", "skip")
+_write_once = functools.cache(tqdm.write)  # by the process that trains: workers start anew in every epoch
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class ImageFolders:
     def __post_init__(self) -> None:
         if self.bad_images not in BAD_IMAGES:
             raise unknown_name("bad_images", self.bad_images, BAD_IMAGES)
+        if self.workers is not None and (type(self.workers) is not int or not 0 <= self.workers <= MOST):
+            raise ValueError(f"workers must be an integer of 0 to {MOST}, or None for one a core; got {self.workers!r}")
 
     @property
     def num_classes(self) -> int:
@@ -84,16 +92,19 @@ class ImageFolders:
 
     def _load(self, files: "_Files", batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         workers = default_workers() if self.workers is None else self.workers
+        check_shared_memory(workers, 3 * SIZE**2 * max(map(len, batches), default=0))
         loader = DataLoader(
             files,
             batch_sampler=[ids.tolist() for ids in batches],
             num_workers=workers,
             collate_fn=_collate,
             pin_memory=self.device.type == "cuda",
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=PREFETCH if workers else None,
             worker_init_fn=_leave_signals_to_the_parent,
         )
-        for images, labels, bad in loader:
+        for images, labels, bad, warned in watched(loader):
+            for message in warned:
+                _write_once(message)
             for message in bad:
                 if self.bad_images == "stop":
                     raise DataError(
@@ -106,28 +117,44 @@ class ImageFolders:
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
 
-def dataset(root: str | Path | None = None) -> ImageFolders:
+def dataset(root: str | Path | None = None, test_only: bool = False) -> ImageFolders:
     """The class folders below `root`, or below imagenet/ in the data root.
 
+    Args:
+        root: the folder that holds train/ and val/, or a data root.
+        test_only: whether val/ is enough; then train/ is not looked at, and `train_files` is ().
+
     Raises:
-        DataError: where folders or images are missing, or val/ has other classes than train/.
+        DataError: where folders or images are missing, val/ has other classes than train/, or a folder's name is not
+            UTF-8, so that it can't stand in results.
     """
-    root = data_root(root)
-    root = root if (root / "train").is_dir() else root / "imagenet"
-    for split in ("train", "val"):
+    splits = ("val",) if test_only else ("train", "val")
+    given, root = root, data_root(root)
+    if not any((root / split).is_dir() for split in splits) and (given is None or (root / "imagenet").is_dir()):
+        root = root / "imagenet"
+    for split in splits:
         if not (root / split).is_dir():
+            there = next(folder for folder in (root, *root.parents) if folder.is_dir())
             raise DataError(
-                f"ImageNet is not here: {root / split} does not exist. Expected are class folders, "
-                f"{root}/train/CLASS/*.jpg and {root}/val/CLASS/*.jpg. ImageNet itself is to be had, for research, "
-                "after registration at https://image-net.org; its validation images have to be sorted into folders"
+                f"ImageNet is not here: {root / split} does not exist. Expected are class folders, {root}/train/CLASS/"
+                f"*.jpg and {root}/val/CLASS/*.jpg; {there} holds {seen(there)}. Give the folder that holds train/ and "
+                "val/ with --root, or rename what is there. ImageNet itself is to be had, for research, after "
+                "registration at https://image-net.org"
             )
-    classes = sorted(folder.name for folder in (root / "train").iterdir() if folder.is_dir())
-    others = {folder.name for folder in (root / "val").iterdir() if folder.is_dir()} ^ set(classes)
-    if others or not classes:
-        found = f"{len(others)} stand in one alone, such as {min(others)}" if others else "there are none"
-        raise DataError(f"{root}: train/ and val/ must hold the same class folders, but {found}")
-    files, md5 = {}, {}
-    for split in ("train", "val"):
+    found = [contents(root / split)[0] for split in splits]
+    classes = sorted(set(found[0]).intersection(*found))
+    if not classes or any(names != classes for names in found):
+        others = ", ".join(f"{split}/ holds {seen(root / split, besides=classes)}" for split in splits)
+        raise DataError(
+            f"{root}: train/ and val/ must hold the same class folders; besides these, {others}. Every image must lie "
+            "in its class's folder, in both: unpack archives, sort loose images by the list that came with them, and "
+            "take away folders that are no class"
+        )
+    for name in (root.resolve().name, *classes):
+        if shown(name) != name:
+            raise DataError(f"{root}: the folder name {name} is not UTF-8 and can't stand in results; rename it")
+    files, md5 = {"train": ()}, {}
+    for split in splits:
         files[split], md5[split] = _list_files(root, split, classes)
     return ImageFolders(f"photos-{root.resolve().name}", root, tuple(classes), files["train"], files["val"], md5)
 
@@ -142,51 +169,45 @@ def test_transform() -> v2.Transform:
     return v2.Compose([v2.Resize(RESIZED), v2.CenterCrop(SIZE), v2.PILToTensor()])
 
 
-def default_workers() -> int:
-    """This process's share of the cores, 16 at most."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-
-
 def _list_files(root: Path, split: str, classes: Sequence[str]) -> tuple[tuple[tuple[str, int], ...], str]:
     files, md5 = [], hashlib.md5(usedforsecurity=False)
-    for label, name in enumerate(classes):
-        entries = sorted(os.scandir(root / split / name), key=lambda entry: entry.name)
-        images = [entry for entry in entries if Path(entry.name).suffix.lower() in SUFFIXES]
+    for label, folder in enumerate(f"{split}/{name}" for name in classes):
+        images = list_images(root, folder)
         if not images:
-            raise DataError(f"{root / split / name} holds no image (a name that ends in {', '.join(SUFFIXES)})")
-        for entry in images:
-            path = f"{split}/{name}/{entry.name}"
+            held = f"it has {seen(root / folder)}"
+            raise DataError(f"{root / folder} holds no image (a name that ends in {', '.join(SUFFIXES)}); {held}")
+        for path, size in images:
             files.append((path, label))
-            md5.update(os.fsencode(f"{path} {entry.stat().st_size}\n"))
+            md5.update(os.fsencode(f"{path} {size}\n"))
     return tuple(files), md5.hexdigest()
 
 
 @dataclass(frozen=True)
 class _Files:
-    """What a worker process holds: id -> (image, label, None), or (None, label, message) for a bad file."""
+    """What a worker process holds: id -> ([image], label, [], warnings), or ([], label, [what is wrong], [])."""
 
     root: Path
     files: tuple[tuple[str, int], ...]
     transform: v2.Transform
     seeds: Tensor | None  # for random transforms, of each image its own
 
-    def __getitem__(self, i: int) -> tuple[Tensor | None, int, str | None]:
+    def __getitem__(self, i: int) -> tuple[list[Tensor], int, list[str], list[str]]:
         path, label = self.files[i]
+        name = shown(self.root / path)
         try:
-            image = read_rgb(self.root / path)
+            image, warned = with_warnings(read_rgb, self.root / path)
         except BadImage as error:
-            return None, label, f"{shown(self.root / path)}: {error}"
+            return [], label, [f"{name}: {error}"], []
         if self.seeds is not None:
             torch.manual_seed(int(self.seeds[i]))
-        return self.transform(image), label, None
+        return [self.transform(image)], label, [], [f"{name}: {text}" for text in warned]
 
 
-def _collate(samples: Sequence[tuple[Tensor | None, int, str | None]]) -> tuple[Tensor, Tensor, list[str]]:
-    good = [(image, label) for image, label, message in samples if message is None]
+def _collate(samples: Sequence[tuple[list[Tensor], int, list[str], list[str]]]) -> tuple[Tensor, Tensor, list, list]:
+    good = [(image, label) for images, label, *_ in samples for image in images]
     images = torch.stack([image for image, _ in good]) if good else torch.empty(0, 3, SIZE, SIZE, dtype=torch.uint8)
     labels = torch.tensor([label for _, label in good], dtype=torch.int64)
-    return images, labels, [message for *_, message in samples if message is not None]
+    return images, labels, [text for sample in samples for text in sample[2]], [t for s in samples for t in s[3]]
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:

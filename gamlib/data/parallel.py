@@ -1,21 +1,21 @@
 """The same work on many files, in as many processes as there are cores."""
 
+import functools
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
 
 from tqdm import tqdm
 
 from gamlib.data.dataset import DataError
-from gamlib.data.imagenet import default_workers
-
-Item, Answer = TypeVar("Item"), TypeVar("Answer")
+from gamlib.data.images import Answer, Item, shown, with_warnings
+from gamlib.data.workers import default_workers
 
 
 def map_files(function: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[tuple[Item, Answer]]:
-    """Each item with function(item), in order, with a progress bar.
+    """Each item with function(item), in order, with a progress bar. What Pillow warns of is printed, with the item.
 
     Raises:
         DataError: where one of the processes dies, for want of memory for example.
@@ -23,8 +23,13 @@ def map_files(function: Callable[[Item], Answer], items: Sequence[Item]) -> Iter
     # Ctrl-C reaches all processes of a terminal; the one in front stops the others.
     with ProcessPoolExecutor(default_workers(), None, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         try:
-            answers = pool.map(function, items, chunksize=16)
-            yield from zip(items, tqdm(answers, total=len(items), unit="image", ncols=100), strict=True)
+            answers = pool.map(functools.partial(with_warnings, function), items, chunksize=16)
+            pause = 0.1 if sys.stderr.isatty() else 10  # seconds; a log stays short
+            bar = tqdm(answers, total=len(items), unit="image", dynamic_ncols=True, mininterval=pause)
+            for item, (answer, warned) in zip(items, bar, strict=True):
+                for text in warned:
+                    tqdm.write(f"NOTE {shown(item)}: {text}")
+                yield item, answer
         except BrokenProcessPool:
             raise DataError(
                 "a worker process was killed, for want of memory perhaps; run the same command again"

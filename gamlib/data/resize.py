@@ -1,7 +1,6 @@
 """Shrinks a tree of photographs once, so that every later epoch decodes fewer pixels."""
 
 import functools
-import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,8 @@ from PIL import Image
 from gamlib._files import whole
 from gamlib.data.dataset import DataError
 from gamlib.data.imagenet import RESIZED
-from gamlib.data.images import SUFFIXES, BadImage, open_image, shown
+from gamlib.data.images import BadImage, open_image, shown
+from gamlib.data.listing import list_images
 from gamlib.data.parallel import map_files
 
 QUALITY = 90  # of JPEGs
@@ -20,7 +20,8 @@ def resize_tree(source: Path, target: Path) -> tuple[int, list[str]]:
     """Copy every image below `source` to the same place below `target`, its short side at most 256 pixels.
 
     An image that is no larger is copied as it is. What stands in `target` already is left alone, so an interrupted
-    call can be repeated. The filter is the one that tests use, so their images change by JPEG's rounding alone.
+    call can be repeated. The filter is the one that tests use, so their images change by JPEG's rounding alone. Pixels
+    stay as they are stored, whatever EXIF says (see `open_image`); what is shrunk loses its EXIF.
 
     Returns:
         How many images were written, and a line for each that could not be read (these are not in `target`).
@@ -33,12 +34,7 @@ def resize_tree(source: Path, target: Path) -> tuple[int, list[str]]:
         raise DataError(f"{source} is not a folder")
     if target == source or source in target.parents:
         raise DataError(f"the resized images can't go into {target}: it lies in {source} itself")
-    paths = sorted(
-        (Path(folder) / name).relative_to(source)
-        for folder, _, names in os.walk(source, followlinks=True)
-        for name in names
-        if Path(name).suffix.lower() in SUFFIXES
-    )
+    paths = [Path(path) for path, _ in list_images(source, ".")]
     if not paths:
         raise DataError(f"{source} holds no images")
     for folder in {path.parent for path in paths}:
