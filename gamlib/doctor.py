@@ -16,7 +16,6 @@ from gamlib._paths import data_root
 # What needs a package is imported in its function: this file must work where any of them is missing.
 
 FREE_GB = 2  # CIFAR-100 with its archive, and some runs
-SHARED_GB = 1  # what waits for the training step at 224 x 224: batches of 256, from a dozen workers
 
 
 @dataclass(frozen=True)
@@ -155,8 +154,8 @@ def _shared_memory() -> list[Finding]:
     if (free := workers.shared_memory()) is None:
         return []
     advice = "little for workers that decode photographs: use fewer, or in Docker `docker run --shm-size=8g`"
-    found = f"{free / 1e9:.2f} GB free"
-    return [Finding(workers.SHARED_MEMORY, found, advice if free < SHARED_GB * 1e9 else "", needed=False)]
+    enough = free >= 1e9  # for batches of 256 at 224 x 224 from a dozen workers
+    return [Finding(workers.SHARED_MEMORY, f"{free / 1e9:.2f} GB free", "" if enough else advice, needed=False)]
 
 
 def _cifar100(root: str | Path | None) -> Finding:

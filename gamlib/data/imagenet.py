@@ -137,18 +137,16 @@ def dataset(root: str | Path | None = None, test_only: bool = False) -> ImageFol
             there = next(folder for folder in (root, *root.parents) if folder.is_dir())
             raise DataError(
                 f"ImageNet is not here: {root / split} does not exist. Expected are class folders, {root}/train/CLASS/"
-                f"*.jpg and {root}/val/CLASS/*.jpg; {there} holds {seen(there)}. Give the folder that holds train/ and "
-                "val/ with --root, or rename what is there. ImageNet itself is to be had, for research, after "
-                "registration at https://image-net.org"
+                f"*.jpg and {root}/val/CLASS/*.jpg; {there} holds {seen(there)}. Give the folder above train/ and val/ "
+                "with --root, or rename what is there. ImageNet itself is to be had at https://image-net.org"
             )
     found = [contents(root / split)[0] for split in splits]
     classes = sorted(set(found[0]).intersection(*found))
     if not classes or any(names != classes for names in found):
         others = ", ".join(f"{split}/ holds {seen(root / split, besides=classes)}" for split in splits)
         raise DataError(
-            f"{root}: train/ and val/ must hold the same class folders; besides these, {others}. Every image must lie "
-            "in its class's folder, in both: unpack archives, sort loose images by the list that came with them, and "
-            "take away folders that are no class"
+            f"{root}: train/ and val/ must hold the same class folders; besides these, {others}. Unpack archives, sort "
+            "loose images into their classes' folders by the list that came with them, take other folders away"
         )
     for name in (root.resolve().name, *classes):
         if shown(name) != name:

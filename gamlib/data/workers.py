@@ -38,9 +38,8 @@ def check_shared_memory(workers: int, batch: int) -> None:
     free, wanted = shared_memory(), PREFETCH * workers * batch * local_processes()
     if free is not None and wanted > free:
         raise DataError(
-            f"{workers} workers need {wanted / 1e6:,.0f} MB of {SHARED_MEMORY} to hand over their batches, and "
-            f"{free / 1e6:,.0f} MB are free. Take fewer --workers (0 needs none) or smaller batches; in Docker, start "
-            f"with `docker run --shm-size={wanted // 10**9 + 1}g`"
+            f"{workers} workers need {wanted / 1e6:,.0f} MB of {SHARED_MEMORY}, and {free / 1e6:,.0f} MB are free. Use "
+            f"fewer --workers (0 needs none) or smaller batches, or `docker run --shm-size={wanted // 10**9 + 1}g`"
         )
 
 
@@ -57,7 +56,6 @@ def watched(loader: DataLoader) -> Iterator[Any]:
         if "DataLoader worker (pid" not in str(error) and "file </torch" not in str(error):
             raise
         raise DataError(
-            f"a process that decodes images was killed, most likely for want of memory ({str(error).splitlines()[-1]})."
-            f" Run the same command again with fewer --workers than {loader.num_workers}: training goes on from its "
-            "last checkpoint"
+            f"a process that decodes images was killed, for want of memory perhaps ({str(error).splitlines()[-1]}). "
+            f"Use fewer --workers than {loader.num_workers}; run again, training goes on from its last checkpoint"
         ) from None
