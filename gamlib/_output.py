@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import TextIO
 
 from tqdm import tqdm
@@ -39,13 +40,16 @@ class Output:
         return getattr(self._stream, name)
 
 
-def progress_bar(**options: object) -> tqdm:
-    """A bar on standard output (in a notebook, standard error is red); it fits the terminal, and is rare in a file."""
+def progress_bar(items: Iterable | None = None, **options: object) -> tqdm:
+    """A bar, over `items` or to be moved by hand; it fits the terminal, and is rare in a file.
+
+    It goes to standard output, since in a notebook standard error is red.
+    """
     stream = Output(sys.stdout)
     is_terminal = bool(getattr(stream, "isatty", bool)())
     is_seen = is_terminal or type(sys.stdout).__module__.startswith("ipykernel")
     shape = {"dynamic_ncols": True} if is_terminal else {"ncols": 100}
-    return tqdm(file=stream, mininterval=0.5 if is_seen else 30.0, **shape, **options)
+    return tqdm(items, file=stream, mininterval=0.5 if is_seen else 30.0, **shape, **options)
 
 
 def write_line(text: str) -> None:

@@ -66,8 +66,7 @@ def report_images(root: str | Path | None = None) -> int:
     Raises:
         DataError: where folders or classes are missing.
     """
-    from tqdm import tqdm
-
+    from gamlib._output import write_line  # needs tqdm
     from gamlib.data import imagenet, images, listing
     from gamlib.data.parallel import map_files
 
@@ -84,7 +83,7 @@ def report_images(root: str | Path | None = None) -> int:
         kinds.update(odd.keys())
         stops += bad
         for text in odd.values():
-            tqdm.write(f"{'FIX' if bad else 'NOTE':<5}{images.shown(path)}: {text}")
+            write_line(f"{'FIX' if bad else 'NOTE':<5}{images.shown(path)}: {text}")
     counted = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items())) or "all are whole and in RGB"
     where = f"{folders.num_classes} classes of {images.shown(folders.root)}"
     print(f"{len(paths) + len(passed):,} files in {where}: {counted}")
@@ -173,7 +172,10 @@ def _cifar100(root: str | Path | None) -> Finding:
 
 
 def _disk(root: str | Path | None) -> Finding:
-    folder = data_root(root)
+    try:
+        folder = data_root(root)
+    except OSError as error:  # no home folder is known
+        return Finding("disk", "no data root", str(error))
     while not os.path.lexists(folder):
         folder = folder.parent
     other = "or set GAMLIB_DATA to a folder on another disk"

@@ -3,17 +3,16 @@
 import argparse
 
 from gamlib import doctor
-from gamlib.cli.options import folder
+from gamlib.cli.options import Command, folder
 
 
 def add(commands) -> None:
     """Add the command and its options."""
-    command = commands.add_parser("doctor", help="look at this machine, or at every file of a data set")
-    command.add_argument(
-        "--data", choices=["imagenet"], help="look at every image below ROOT: broken, empty, gray, CMYK ..."
-    )
-    command.add_argument("root", nargs="?", type=folder, metavar="ROOT", help="data root to look into")
-    command.set_defaults(run=run)
+    meaning = "look at this machine, or at every file of a data set"
+    command = Command(commands, "doctor", meaning, "gamlib doctor --data imagenet path/to/imagenet", run)
+    kinds = "look at every image below ROOT: broken, empty, gray, CMYK ..."
+    command.add("--data", ("imagenet",), "", kinds)
+    command.add("root", folder, "ROOT", "data root to look into", nargs="?")
 
 
 def run(arguments: argparse.Namespace) -> int:

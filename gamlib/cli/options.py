@@ -210,10 +210,10 @@ def chosen_speed(arguments: argparse.Namespace) -> Speed:
     return Speed(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Speed)})
 
 
-def chosen_data(arguments: argparse.Namespace, name: str) -> Data:
-    """The data set; CIFAR-100 is downloaded where it is missing."""
+def chosen_data(arguments: argparse.Namespace, name: str, test_only: bool = False) -> Data:
+    """The data set, or its test images alone; CIFAR-100 is downloaded where it is missing."""
     with distributed.local_main_process_first():
-        dataset = usable(data.load, name, arguments.root, download=True)
+        dataset = usable(data.load, name, arguments.root, download=True, test_only=test_only)
     given = {key: getattr(arguments, key) for key in ("bad_images", "workers") if getattr(arguments, key) is not None}
     if given and not isinstance(dataset, ImageFolders):
         raise UsageError(f"--{next(iter(given)).replace('_', '-')} is for imagenet alone, not for {name}")

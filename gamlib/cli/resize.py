@@ -3,17 +3,17 @@
 import argparse
 import sys
 
-from gamlib.cli.options import folder
+from gamlib.cli.options import Command, folder
 from gamlib.data.images import shown
 from gamlib.data.resize import resize_tree
 
 
 def add(commands) -> None:
     """Add the command and its options."""
-    command = commands.add_parser("resize", help="shrink photographs to a short side of 256 pixels, once")
-    command.add_argument("source", type=folder, metavar="SRC", help="folder of images, in any subfolders")
-    command.add_argument("target", type=folder, metavar="DST", help="gets the same tree; run again, it goes on")
-    command.set_defaults(run=run)
+    meaning = "shrink photographs to a short side of 256 pixels, once"
+    command = Command(commands, "resize", meaning, "gamlib resize path/to/imagenet path/to/smaller", run)
+    command.add("source", folder, "SRC", "folder of images, in any subfolders")
+    command.add("target", folder, "DST", "gets the same tree; run again, it goes on")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,13 +1,12 @@
 """Downloads a file that may take long: goes on after a cut, and gives up on a source that is too slow."""
 
 import http.client
-import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tqdm import tqdm
+from gamlib._output import progress_bar
 
 TIMEOUT = 20.0  # seconds without a byte
 MIN_SPEED = 10_000  # bytes a second, over WINDOW seconds; the throttled host of CIFAR-100 gives about 60,000
@@ -68,8 +67,7 @@ def _attempt(url: str, partial: Path) -> None:
         have = have if goes_on else 0
         length = answer.headers.get("Content-Length")
         total = None if length is None else have + int(length)
-        shape = {"dynamic_ncols": True, "mininterval": 0.1 if sys.stdout.isatty() else 10}  # seconds: a log stays short
-        bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=request.host, file=sys.stdout, **shape)
+        bar = progress_bar(total=total, initial=have, unit="B", unit_scale=True, desc=request.host)
         partial.parent.mkdir(parents=True, exist_ok=True)
         with bar, open(partial, "ab" if goes_on else "wb") as file:
             since, received = time.monotonic(), 0

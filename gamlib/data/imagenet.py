@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
-from tqdm import tqdm
 
 from gamlib._checks import unknown_name
+from gamlib._output import write_line
 from gamlib._paths import data_root
 from gamlib.data.augment import random_bits
 from gamlib.data.dataset import DataError
@@ -31,7 +31,7 @@ from gamlib.data.workers import MOST, PREFETCH, check_shared_memory, default_wor
 
 SIZE, RESIZED = 224, 256  # side of what the network sees, short side of what a test image is cut from
 BAD_IMAGES = ("stop", "skip")
-_write_once = functools.cache(tqdm.write)  # by the process that trains: workers start anew in every epoch
+_write_once = functools.cache(write_line)  # by the process that trains: workers start anew in every epoch
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class ImageFolders:
                         f"{message}. `gamlib doctor --data imagenet {self.root}` lists all such files; "
                         "with --bad-images skip, training leaves them out and counts them"
                     )
-                tqdm.write(f"left out: {message}")
+                write_line(f"left out: {message}")
             if bad and files.seeds is not None and len(labels) < 2:
                 raise DataError(f"a batch has {len(labels)} images left, too few for BatchNorm; its others are broken")
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)

@@ -2,13 +2,11 @@
 
 import functools
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from tqdm import tqdm
-
+from gamlib._output import progress_bar, write_line
 from gamlib.data.dataset import DataError
 from gamlib.data.images import Answer, Item, shown, with_warnings
 from gamlib.data.workers import default_workers
@@ -24,11 +22,10 @@ def map_files(function: Callable[[Item], Answer], items: Sequence[Item]) -> Iter
     with ProcessPoolExecutor(default_workers(), None, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         try:
             answers = pool.map(functools.partial(with_warnings, function), items, chunksize=16)
-            pause = 0.1 if sys.stderr.isatty() else 10  # seconds; a log stays short
-            bar = tqdm(answers, total=len(items), unit="image", dynamic_ncols=True, mininterval=pause)
+            bar = progress_bar(answers, total=len(items), unit="image")
             for item, (answer, warned) in zip(items, bar, strict=True):
                 for text in warned:
-                    tqdm.write(f"NOTE {shown(item)}: {text}")
+                    write_line(f"NOTE {shown(item)}: {text}")
                 yield item, answer
         except BrokenProcessPool:
             raise DataError(
