@@ -141,8 +141,6 @@ def test_compare_makes_one_table_one_chart_and_one_json(capsys, tmp_path):
         "0",
         "1",
         "0",
-        "--reduction",
-        "4",
     ]
     assert main([*command, "--out", str(tmp_path), *QUICK]) == 0
     out = capsys.readouterr().out

@@ -142,8 +142,8 @@ def cbam_spatial_unfolded(x, weight, gain, shift):
     return normalised((weight.view(1, -1) @ windows).view(n, 1, h, w), gain, shift).sigmoid()
 
 
-def cbam_in_place(x, w1, b1, w2, b2, weight, gain, shift):
-    x *= cbam_channel_stacked(x, w1, b1, w2, b2)
+def cbam_stacked(x, w1, b1, w2, b2, weight, gain, shift):
+    x = x * cbam_channel_stacked(x, w1, b1, w2, b2)
     return torch.mul(cbam_spatial_unfolded(x, weight, gain, shift), x)
 
 
@@ -201,7 +201,7 @@ def gam_spatial_unfolded(x, w1, gain, shift, w2):
 
 
 def gam_in_place(x, w1, b1, w2, b2, k1, gain, shift, k2):
-    x *= gam_channel_flattened(x, w1, b1, w2, b2)
+    x = x * gam_channel_flattened(x, w1, b1, w2, b2)
     x *= gam_spatial_unfolded(x, k1, gain, shift, k2)
     return x
 
@@ -286,7 +286,7 @@ OTHER_WAYS = [
     ("cbam.descriptor", lambda x: torch.cat([x.max(1, keepdim=True)[0], x.sum(1, keepdim=True) / x.shape[1]], 1)),
     ("cbam.channel", cbam_channel_stacked),
     ("cbam.spatial", cbam_spatial_unfolded),
-    ("cbam.module", cbam_in_place),
+    ("cbam.module", cbam_stacked),
     ("tam.rotate", lambda x: torch.stack([x[:, :, row] for row in range(x.shape[2])], 1)),
     ("tam.module", tam_as_in_the_paper),
     ("abn.map", lambda a, w, g, s: normalised(F.conv2d(F.pad(a, (1,) * 4), w), g, s).sigmoid()),

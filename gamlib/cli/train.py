@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.util
-import sys
 from pathlib import Path
 
 import torch
@@ -28,6 +27,7 @@ from gamlib.cli.options import (
 from gamlib.cost import count_macs, count_parameters
 from gamlib.models import create_model, fitting_stem
 from gamlib.training import distributed, fit
+from gamlib.training.forecast import forecast
 
 
 def add(commands) -> None:
@@ -70,7 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
     if recipe.milestones and max(recipe.milestones) >= recipe.epochs:
         print(f"note      the learning rate drops after epochs {recipe.milestones}; not all of them come")
     print(f"folder    {out}")
-    sys.stdout.flush()
+
+    def say_forecast() -> None:
+        print(f"forecast  {usable(forecast, model, dataset, recipe, speed)}", flush=True)
+
     has_tensorboard = importlib.util.find_spec("tensorboard") is not None
     result = usable(
         fit,
@@ -83,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         speed,
         arguments.save_every,
         has_tensorboard,
-        say_forecast=True,
+        before_start=say_forecast,
     )
     print(results.table([result]))
     return 0

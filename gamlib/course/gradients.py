@@ -46,9 +46,15 @@ def lost(
         for triple in zip(named(exercise, trial, names), ours, theirs, strict=True)
         if triple[2] is not None  # else not even the reference's output depends on it
     ]
-    if cut := [name for name, got, _ in found if got is None]:
+    cut = [name for name, got, _ in found if got is None]
+    own = [name for name, got, _ in found[-len(trial.weights) :] if got is None] if trial.weights else []
+    # A function may put all weights into layers that it builds; then what passes on to its input shows the rest.
+    copied = names is None and len(own) == len(trial.weights) > 0 and len(cut) == len(own)
+    if cut and not copied:
         return f"no gradient reaches {', '.join(cut[-3:])}"  # the weights come last, and matter most
     for name, got, expected in found:
+        if got is None:
+            continue
         got = (got if squeezed(got) == squeezed(expected) else got.T).reshape(expected.shape)
         tolerance = TOLERANCE.get(got.dtype, 0.1) * max(1.0, expected.abs().max().item())
         if not torch.allclose(got.double(), expected.double(), rtol=0, atol=tolerance):

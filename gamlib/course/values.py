@@ -65,7 +65,7 @@ def same(a: object, b: object) -> bool:
     if not isinstance(a, Tensor) or a.shape != b.shape or a.is_complex():
         return False
     rounding = max((torch.finfo(t.dtype).eps for t in (a, b) if t.is_floating_point()), default=0.0)
-    rounding = min(rounding, torch.finfo(torch.float16).eps)
+    rounding = max(1e-10, min(rounding, torch.finfo(torch.float16).eps))
     a, b = a.detach().double(), b.detach().double()
     return torch.allclose(a, b, rtol=0, atol=16 * rounding * max(1.0, b.abs().max().item() if b.numel() else 0.0))
 

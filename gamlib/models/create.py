@@ -84,7 +84,8 @@ def create_model(
     options = attention_options or {}
     if attention in (None, "abn") and options:
         raise ValueError(f"attention {attention or 'none'!r} has no options, got {options}")
-    full = {} if attention in (None, "abn") else full_options(attention, options)
+    has_options = attention != "abn" and (isinstance(attention, str) or callable(attention))
+    full = full_options(attention, options) if has_options else {}
     if attention == "abn" and name not in ABN_BACKBONES:
         raise ValueError(f"attention 'abn' is not defined for {name!r}; allowed models: {', '.join(ABN_BACKBONES)}")
     check_integer("num_classes", num_classes)

@@ -52,14 +52,17 @@ def save(state: dict[str, object], folder: Path) -> None:
         old.unlink()
 
 
-def load(folder: Path, own: dict[str, object], put_aside: bool = True) -> dict[str, object] | None:
+def load(
+    folder: Path, run: dict[str, str], put_aside: bool = True, recipe: dict[str, object] | None = None
+) -> dict[str, object] | None:
     """The newest state in `folder` that is whole; None where there is none.
 
     A damaged checkpoint is named in a warning, put aside as *.damaged, and the one before it is taken.
 
     Args:
-        own: the state of the run that asks; it must be the run that was saved.
+        run: what the run is (network, data, recipe, seed); it must be the one that was saved.
         put_aside: False in all processes but one, where several read the folder.
+        recipe: the run's recipe, so that a refusal can say what differs.
 
     Raises:
         CheckpointError: where all checkpoints are damaged, or belong to another run.
@@ -71,7 +74,7 @@ def load(folder: Path, own: dict[str, object], put_aside: bool = True) -> dict[s
         except CheckpointError as error:
             damaged[path] = str(error)
             continue
-        check_run(state, own, path)
+        check_run(state, run, path, recipe or {})
         for bad, message in damaged.items():
             warnings.warn(f"{message}; going on from {path.name}", stacklevel=3)
             if put_aside:
@@ -99,15 +102,14 @@ def read(path: Path) -> dict[str, object]:
     return state
 
 
-def check_run(saved: dict, own: dict, path: Path) -> None:
-    """Raise CheckpointError unless what was saved is of the run that asks. Both hold "run" and, for words, "recipe"."""
-    if saved["run"] == own["run"]:
+def check_run(saved: dict, run: dict[str, str], path: Path, recipe: dict[str, object]) -> None:
+    """Raise CheckpointError unless what was saved, a "run" and a "recipe", is of this run."""
+    differing = [key for key in run if saved["run"].get(key) != run[key]]
+    if not differing:
         return
-    differing = [key for key in own["run"] if saved["run"].get(key) != own["run"][key]]
+    theirs = saved.get("recipe", {})
     fields = [
-        f"; {key} is {value} there and {own['recipe'].get(key)} here"
-        for key, value in saved["recipe"].items()
-        if value != own["recipe"].get(key)
+        f"; {key} is {theirs.get(key)} there and {recipe[key]} here" for key in recipe if theirs.get(key) != recipe[key]
     ]
     raise CheckpointError(
         f"{path} belongs to another run (another {', '.join(differing)}){''.join(fields)}. Use another output folder. "

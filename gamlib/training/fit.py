@@ -1,6 +1,7 @@
 """Trains a network by a recipe: the loop over a run's steps, and what is written on the way."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
@@ -11,7 +12,6 @@ from gamlib.data import Data
 from gamlib.results import Result
 from gamlib.training import distributed
 from gamlib.training.folder import RunFolder
-from gamlib.training.forecast import forecast
 from gamlib.training.interrupt import Interrupt, Stopped
 from gamlib.training.recipes import Recipe
 from gamlib.training.speed import Speed
@@ -28,7 +28,7 @@ def fit(
     speed: Speed | None = None,
     save_every: float = 300.0,
     tensorboard: bool = False,
-    say_forecast: bool = False,
+    before_start: Callable[[], None] | None = None,
 ) -> Result:
     """Train `model` on `data` by `recipe`, testing after each epoch. The model is changed in place, left in eval.
 
@@ -51,7 +51,7 @@ def fit(
         speed: precision, layout, fused update, compilation; None is `Speed()`.
         save_every: seconds from one checkpoint to the next within an epoch. One is written after each epoch, too.
         tensorboard: whether to write the curves for TensorBoard, too, where it is installed.
-        say_forecast: whether to print, before the first step, how long the run will take on this machine.
+        before_start: called before the first step of a run that is not finished, in every process.
 
     Raises:
         ValueError: for a bad seed, an unknown `resume`, a batch size that leaves a process with a last batch of one
@@ -77,8 +77,8 @@ def fit(
         if finished is not None:
             model.eval()
             return finished  # as it was written: with that day's commit and versions
-        if say_forecast and distributed.is_main_process():
-            print(f"forecast  {forecast(trainer.model, data, recipe, trainer.speed)}", flush=True)
+        if before_start is not None:
+            before_start()
         if state is None:
             folder.save(own)
         else:

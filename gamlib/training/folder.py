@@ -81,7 +81,7 @@ class RunFolder:
 
     def load(self, own: dict[str, object]) -> dict[str, object] | None:
         """The state to go on from; None where there is none. Raises CheckpointError as `checkpoint.load` does."""
-        return None if self.path is None else checkpoint.load(self.path, own, put_aside=self.writes)
+        return None if self.path is None else checkpoint.load(self.path, own["run"], self.writes, own["recipe"])
 
     def finished(self, model: nn.Module, own: dict[str, object], state: dict[str, object] | None) -> Result | None:
         """The result of a run that was complete, whose weights `model` gets; None where there is none.
@@ -111,7 +111,7 @@ class RunFolder:
         # Before December 2026 the weights did not say which run's they were; then the checkpoint must.
         if "run" in about or state is None:
             saved = {"run": json.loads(about.get("run", "{}")), "recipe": result.recipe}
-            checkpoint.check_run(saved, own, self.path / WEIGHTS)
+            checkpoint.check_run(saved, own["run"], self.path / WEIGHTS, own["recipe"])
         elif state["epoch"] < own["recipe"]["epochs"]:
             return None
         model.load_state_dict(weights)
