@@ -14,8 +14,8 @@ PLAIN = {"±": "+-", "×": "x", "−": "-", "–": "-", "·": ".", "≤": "<=", 
 class Output:
     """A text stream whose errors are kept to itself: what can't be written is lost, and no more."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or open(os.devnull, "w")  # None: it was closed before Python began
 
     def write(self, text: str) -> int:
         """Write what can be written."""

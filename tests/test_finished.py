@@ -116,7 +116,9 @@ def test_no_resume_starts_again(finished, data):
     assert result.recipe["lr"] == 0.05
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "no result", "no json", "no chart", "no weights"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "flipped", "empty", "no result", "no json", "no chart", "empty chart", "no weights"]
+)
 def test_a_damaged_folder_mends_itself_from_its_checkpoint(whole, data, tmp_path, damage, recwarn):
     out = tmp_path / "run"
     shutil.copytree(whole, out)
@@ -126,6 +128,8 @@ def test_a_damaged_folder_mends_itself_from_its_checkpoint(whole, data, tmp_path
         weights.write_bytes(good[:-5] + bytes([good[-5] ^ 1]) + good[-4:])
     elif damage in ("cut", "empty"):
         weights.write_bytes(good[: len(good) // 2 if damage == "cut" else 0])
+    elif damage == "empty chart":
+        (out / "curves.png").write_bytes(b"")
     elif damage == "no json":
         result.write_text("{")
     else:

@@ -81,6 +81,18 @@ def test_a_reader_that_has_seen_enough():
         assert process.stderr.read() == b""
 
 
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
+def test_closed_outputs(closed):
+    """As with >&- and 2>&-."""
+
+    def close():
+        for descriptor in closed:
+            os.close(descriptor)
+
+    with subprocess.Popen(command("results"), preexec_fn=close, env=ENVIRONMENT) as process:
+        assert process.wait(timeout=120) == 0
+
+
 def test_a_dead_tee_loses_no_step(tmp_path):
     """The reader of the bar is killed in the middle; training goes on to its end."""
     script = [sys.executable, str(SCRIPT), str(tmp_path / "run")]

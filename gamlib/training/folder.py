@@ -115,7 +115,7 @@ class RunFolder:
         elif state["epoch"] < own["recipe"]["epochs"]:
             return None
         model.load_state_dict(weights)
-        if self.writes and not (self.path / CURVES).exists():
+        if self.writes and not ((self.path / CURVES).is_file() and (self.path / CURVES).stat().st_size):
             self._draw(result)
         return result
 
