@@ -15,7 +15,8 @@ class Output:
     """A text stream whose errors are kept to itself: what can't be written is lost, and no more."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream or open(os.devnull, "w")  # None: it was closed before Python began
+        # None: it was closed before Python began.
+        self._stream = stream or open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
 
     def write(self, text: str) -> int:
         """Write what can be written."""
