@@ -179,7 +179,7 @@ def test_exercises_have_a_stub_a_hint_and_a_folded_solution(path):
         assert "NotImplementedError" in source(stub)
         names = re.findall(r'check\("([\w.]+)"', source(stub))
         assert printed(stub) == "".join(
-            f"{name}: not attempted yet. Write it in the cell above, then run this one again.\n" for name in names
+            f"{name}: not attempted yet. Write it in this cell, then run it again.\n" for name in names
         )
         assert "<details><summary>Hint</summary>" in source(hint)
         assert is_solution(solution)

@@ -130,8 +130,9 @@ def dataset(root: str | Path | None = None, test_only: bool = False) -> ImageFol
     """
     splits = ("val",) if test_only else ("train", "val")
     given, root = root, data_root(root)
-    if not any((root / split).is_dir() for split in splits) and (given is None or (root / "imagenet").is_dir()):
-        root = root / "imagenet"
+    # A folder that is there, and is no data root, was meant to hold train/ and val/ itself.
+    if not any((root / split).is_dir() for split in splits):
+        root = root if given is not None and root.is_dir() and not (root / "imagenet").is_dir() else root / "imagenet"
     for split in splits:
         if not (root / split).is_dir():
             there = next(folder for folder in (root, *root.parents) if folder.is_dir())
