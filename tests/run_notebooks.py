@@ -10,9 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import nbformat
-from nbclient import NotebookClient
-
 # In full, so that scripts can be made of notebooks; without a version, which would change from machine to machine.
 LANGUAGE = {
     "codemirror_mode": {"name": "ipython", "version": 3},
@@ -31,6 +28,9 @@ def last_state(text: str) -> str:
 
 def run(path: Path) -> None:
     """Run one notebook, in its folder, and write it back."""
+    import nbformat  # with the packages of `course`, which the tests do without
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(path, as_version=4)
     start = time.perf_counter()
     NotebookClient(notebook, timeout=1800, record_timing=False, coalesce_streams=True).execute(cwd=str(path.parent))
