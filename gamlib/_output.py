@@ -40,13 +40,19 @@ class Output:
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both write to one stream: so tqdm knows which bar a line would run into."""
+        return self._stream == getattr(other, "_stream", other)
 
-def progress_bar(items: Iterable | None = None, **options: object) -> tqdm:
+    __hash__ = object.__hash__
+
+
+def progress_bar(items: Iterable | None = None, file: TextIO | None = None, **options: object) -> tqdm:
     """A bar, over `items` or to be moved by hand; it fits the terminal, and is rare in a file.
 
-    It goes to standard output, since in a notebook standard error is red.
+    It goes to standard output where no other file is given, since in a notebook standard error is red.
     """
-    stream = Output(sys.stdout)
+    stream = Output(sys.stdout if file is None else file)
     is_terminal = bool(getattr(stream, "isatty", bool)())
     is_seen = is_terminal or type(sys.stdout).__module__.startswith("ipykernel")
     shape = {"dynamic_ncols": True} if is_terminal else {"ncols": 100}

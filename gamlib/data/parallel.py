@@ -2,6 +2,7 @@
 
 import functools
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,7 +23,7 @@ def map_files(function: Callable[[Item], Answer], items: Sequence[Item]) -> Iter
     with ProcessPoolExecutor(default_workers(), None, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         try:
             answers = pool.map(functools.partial(with_warnings, function), items, chunksize=16)
-            bar = progress_bar(answers, total=len(items), unit="image")
+            bar = progress_bar(answers, sys.stderr, total=len(items), unit="image")
             for item, (answer, warned) in zip(items, bar, strict=True):
                 for text in warned:
                     write_line(f"NOTE {shown(item)}: {text}")
