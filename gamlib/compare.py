@@ -13,6 +13,7 @@ from gamlib.cost import count_macs, count_parameters, nearest_width
 from gamlib.data import Data
 from gamlib.models import create_model, fitting_stem, nth_width
 from gamlib.results import Result
+from gamlib.results.charts import write_curves
 from gamlib.training import Recipe, distributed, fit
 
 
@@ -78,7 +79,7 @@ def compare(
                 )
                 if distributed.is_main_process():
                     results.save(runs, out / "compare.json")
-                    results.draw_curves(runs).savefig(out / "compare.png", dpi=150)
+                    write_curves(runs, out / "compare.png")
     return runs
 
 

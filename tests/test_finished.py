@@ -10,7 +10,7 @@ from torch import nn
 
 from gamlib import create_model, results
 from gamlib.__main__ import main
-from gamlib.data import puzzles
+from gamlib.data import DataError, puzzles
 from gamlib.models.weights import pack, unpack
 from gamlib.training import CheckpointError, Recipe, checkpoint, fit
 
@@ -184,7 +184,7 @@ def test_a_broken_tensorboard_ends_no_run(data, tmp_path, monkeypatch):
 
     monkeypatch.delitem(__import__("sys").modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.setattr("sys.meta_path", [Broken(), *__import__("sys").meta_path])
-    with pytest.warns(UserWarning, match="no curves for TensorBoard: importing it fails") as told:
+    with pytest.warns(UserWarning, match="no curves for TensorBoard: it fails") as told:
         fit(probe(), data, TINY, out=tmp_path, tensorboard=True)
     assert len([w for w in told if "TensorBoard" in str(w.message)]) == 1
     assert (tmp_path / "result.json").is_file()
@@ -205,3 +205,40 @@ def test_the_first_checkpoint_that_does_not_fit_speaks_of_none_before_it(data, t
     monkeypatch.setattr("gamlib.training.checkpoint.write", full)
     with pytest.raises(CheckpointError, match=r"No space left on device.*Make room, or choose another output folder"):
         fit(probe(), data, TINY, out=tmp_path)
+
+
+def test_a_whole_run_is_returned_whatever_became_of_its_checkpoints(whole, data, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    for path in checkpoint.paths(tmp_path / "run"):
+        path.write_bytes(path.read_bytes()[:5000])
+    assert fit(probe(), data, TINY, out=tmp_path / "run") == results.read(whole / "result.json")[0]
+
+
+def test_what_is_written_for_readers_never_stands_between_a_run_and_its_end(data, tmp_path):
+    """Charts, the log and TensorBoard: a name that mathtext chokes on, files and folders in the way."""
+    odd = dataclasses.replace(data, name="p$1_$2")
+    assert fit(probe(), odd, TINY, out=tmp_path / "a").data == "p$1_$2"
+    assert (tmp_path / "a" / "curves.png").is_file()
+    (tmp_path / "b" / "curves.png").mkdir(parents=True)
+    with pytest.warns(UserWarning, match=r"curves\.png could not be drawn"):
+        fit(probe(), data, TINY, out=tmp_path / "b")
+    assert (tmp_path / "b" / "result.json").is_file()
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "tensorboard").touch()
+    with pytest.warns(UserWarning, match="no curves for TensorBoard"):
+        fit(probe(), data, TINY, out=tmp_path / "c", tensorboard=True)
+    assert (tmp_path / "c" / "result.json").is_file()
+
+
+def test_data_that_breaks_in_the_middle_loses_no_step(data, tmp_path):
+    class Breaks(type(data)):
+        def train_batches(self, batches, seed, epoch):
+            for i, batch in enumerate(super().train_batches(batches, seed, epoch)):
+                if (epoch, i) == (1, 1):
+                    raise DataError("a worker was killed")
+                yield batch
+
+    fields = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
+    with pytest.raises(DataError, match="a worker was killed"):
+        fit(probe(), Breaks(**fields), TINY, out=tmp_path)
+    assert checkpoint.read(checkpoint.paths(tmp_path)[0])["step"] == 3

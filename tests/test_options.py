@@ -39,6 +39,7 @@ REFUSED = [
     ("train --attention gam:spatial=none", "spatial must be True or False, got None"),
     ("train --attention gam:channel=0", "channel must be True or False, got 0"),
     ("train --attention gam:spatial=false,kernel_size=9", "have no effect with spatial=False"),
+    ("train --attention gam:kernel_size=9,kernel_size=3", "kernel_size is given twice"),
     ("train --attention se:channels=3", "attention 'se' has no option 'channels'"),
     ("train --attention se:where=stage", "attention 'se' has no option 'where'"),
     ("train --attention se:gentle=1", "attention 'se' has no option 'gentle'"),

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 def check_classes(classes: Sequence[str], dataset: data.Data) -> None:
     """Raise UsageError where the data has other classes than the network was trained on, or another order of them."""
     theirs = dataset.classes
-    if not classes or not theirs or tuple(classes) == theirs:
+    if not isinstance(classes, list | tuple) or not classes or not theirs or tuple(classes) == theirs:
         return  # the first runs did not store them
     place = next((i for i, pair in enumerate(zip(classes, theirs, strict=False)) if pair[0] != pair[1]), None)
     where = f"{len(classes)} against {len(theirs)}"
@@ -83,14 +83,15 @@ def load(path: Path) -> tuple[nn.Module, str, Sequence[str]]:
         path = found[0]
     if path.suffix != ".safetensors":
         state = checkpoint.read(path)
-        if not (state.keys() >= {"network", "data", "model"} and isinstance(state["model"], dict)):
+        is_run = state.keys() >= {"network", "data", "model"} and isinstance(state["model"], dict)
+        if not is_run or not all(isinstance(key, str) for key in state["model"]):
             raise UsageError(f"{path} is not a checkpoint of a run")
         about, weights = state | {"classes": state.get("classes", ())}, state["model"]
     else:
         texts, weights = usable(unpack, path)
         try:
             about = {key: json.loads(texts.get(key, "[]")) for key in ("network", "classes")} | {"data": texts["data"]}
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, RecursionError):
             raise UsageError(f"{path} does not say which network it holds; it was not written by gamlib") from None
     model = build(about["network"], path)
     usable(load_strictly, model, weights, str(path))
@@ -99,7 +100,9 @@ def load(path: Path) -> tuple[nn.Module, str, Sequence[str]]:
 
 def build(network: dict[str, object], path: Path) -> nn.Module:
     """The network by create_model's arguments."""
-    if not isinstance(network, dict) or "name" not in network:
+    if not isinstance(network, dict) or not all(isinstance(network.get(key, ""), str) for key in ("name", "attention")):
+        raise UsageError(f"{path} does not say which network it holds; it was not written by gamlib")
+    if "name" not in network:
         raise UsageError(f"{path} does not say which network it holds; it was not written by gamlib")
     if "attention" not in network:
         raise UsageError(
@@ -114,5 +117,6 @@ def build(network: dict[str, object], path: Path) -> nn.Module:
         )
     try:
         return usable(create_model, **network)
-    except TypeError as error:
-        raise UsageError(f"{path}: {error}; was it written by another version of gamlib?") from error
+    except (TypeError, RuntimeError, OverflowError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"{path}: {reason}; was it written by another version of gamlib?") from error

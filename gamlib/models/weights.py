@@ -101,7 +101,7 @@ def unpack(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     except SafetensorError as error:
         raise ValueError(f"weights: {path} is not a complete .safetensors file ({error})") from None
     body = 8 + int.from_bytes(content[:8], "little")
-    about = json.loads(content[8:body]).get("__metadata__", {})
+    about = json.loads(content[8:body]).get("__metadata__") or {}
     fingerprint = hashlib.sha256(content[body:]).hexdigest()
     if about.get("sha256", fingerprint) != fingerprint:  # the first ones have none
         raise ValueError(f"weights: {path} is damaged: its numbers are not those that were saved")

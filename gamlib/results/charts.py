@@ -1,9 +1,12 @@
 """Charts of runs: errors by epoch, and errors with intervals."""
 
+import warnings
 from collections.abc import Sequence
 from itertools import cycle
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gamlib._files import whole
 from gamlib.data import puzzles
 from gamlib.results.schema import Result
 from gamlib.results.summary import groups, summarise
@@ -39,10 +42,19 @@ def draw_curves(runs: Sequence[Result]) -> "Figure":
         if task := puzzle_task(name):
             error = 100 * (1 - puzzles.ceiling(task))
             axes.axhline(error, color="black", linestyle="--", linewidth=1, label="least without the cue")
-        axes.set(title=name, xlabel="epoch", ylabel="test top-1 error (%)", ylim=(-3, 100))
+        axes.set(title=name.replace("$", r"\$"), xlabel="epoch", ylabel="test top-1 error (%)", ylim=(-3, 100))
         axes.grid(alpha=0.3)
         axes.legend()
     return figure
+
+
+def write_curves(runs: Sequence[Result], path: Path) -> None:
+    """Draw the curves of some runs into a PNG. Where that fails it warns: no chart stands between a run and its end."""
+    try:
+        with whole(path) as partial:
+            draw_curves(runs).savefig(partial, dpi=150, format="png")
+    except Exception as error:
+        warnings.warn(f"{path} could not be drawn: {str(error).strip().splitlines()[-1]}", stacklevel=2)
 
 
 def draw_errors(runs: Sequence[Result], control: str | None = None) -> "Figure":

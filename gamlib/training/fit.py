@@ -8,7 +8,7 @@ from torch import nn
 from tqdm import tqdm
 
 from gamlib._checks import check_seed
-from gamlib.data import Data
+from gamlib.data import Data, DataError
 from gamlib.results import Result
 from gamlib.training import distributed
 from gamlib.training.folder import RunFolder
@@ -84,8 +84,13 @@ def fit(
         else:
             trainer.load_state(state)
         with Interrupt() as interrupt, trainer.progress_bar() as bar:
-            while trainer.epoch < recipe.epochs:
-                follow(trainer, folder, interrupt, bar)
+            try:
+                while trainer.epoch < recipe.epochs:
+                    follow(trainer, folder, interrupt, bar)
+            except DataError:  # what was learned until then is kept
+                trainer.look()
+                folder.save(trainer.state())
+                raise
         model.eval()
         result = trainer.result()
         folder.finish(trainer.state(), result)
@@ -107,8 +112,8 @@ def follow(trainer: Trainer, folder: RunFolder, interrupt: Interrupt, bar: tqdm)
             stop(trainer, folder, interrupt)
     trainer.end_epoch()
     bar.set_postfix_str(f"test error {trainer.curves[-1]['test_top1_error']:.1f}%")
-    folder.log(trainer.curves)
     folder.save(trainer.state())
+    folder.log(trainer.curves)
 
 
 def stop(trainer: Trainer, folder: RunFolder, interrupt: Interrupt) -> None:

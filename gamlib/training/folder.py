@@ -8,9 +8,10 @@ from pathlib import Path
 from torch import nn
 
 from gamlib import results
-from gamlib._files import whole, write
+from gamlib._files import write
 from gamlib.models.weights import pack, unpack
 from gamlib.results import Result
+from gamlib.results.charts import write_curves
 from gamlib.training import checkpoint, distributed
 
 RESULT, WEIGHTS, LOG, CURVES = "result.json", "weights.safetensors", "metrics.jsonl", "curves.png"
@@ -81,7 +82,14 @@ class RunFolder:
 
     def load(self, own: dict[str, object]) -> dict[str, object] | None:
         """The state to go on from; None where there is none. Raises CheckpointError as `checkpoint.load` does."""
-        return None if self.path is None else checkpoint.load(self.path, own["run"], self.writes, own["recipe"])
+        if self.path is None:
+            return None
+        try:
+            return checkpoint.load(self.path, own["run"], self.writes, own["recipe"])
+        except checkpoint.CheckpointError:
+            if (self.path / RESULT).is_file() and (self.path / WEIGHTS).is_file():
+                return None  # `finished` tells whether these are whole, and of this run
+            raise
 
     def finished(self, model: nn.Module, own: dict[str, object], state: dict[str, object] | None) -> Result | None:
         """The result of a run that was complete, whose weights `model` gets; None where there is none.
@@ -116,7 +124,7 @@ class RunFolder:
             return None
         model.load_state_dict(weights)
         if self.writes and not ((self.path / CURVES).is_file() and (self.path / CURVES).stat().st_size):
-            self._draw(result)
+            write_curves([result], self.path / CURVES)
         return result
 
     def save(self, state: dict[str, object]) -> None:
@@ -138,30 +146,27 @@ class RunFolder:
                 self._log_to_tensorboard(curves[-1])
 
     def _log_to_tensorboard(self, entry: dict[str, int | float]) -> None:
+        epoch = entry["epoch"]
         try:
             from torch.utils.tensorboard import SummaryWriter
+
+            # Points of this epoch and later ones, which a killed process may have written, are dropped.
+            self._writer = self._writer or SummaryWriter(str(self.path / "tensorboard"), purge_step=epoch)
+            for name, value in entry.items():
+                if name != "epoch":
+                    self._writer.add_scalar(name, value, epoch)
+            self._writer.flush()
         except Exception as error:  # a broken installation raises anything, and must not end a run
-            warnings.warn(f"no curves for TensorBoard: importing it fails ({error!r})", stacklevel=2)
+            warnings.warn(f"no curves for TensorBoard: it fails ({error!r})", stacklevel=2)
             self.tensorboard = False
-            return
-        epoch = entry["epoch"]
-        # Points of this epoch and later ones, which a killed process may have written, are dropped.
-        self._writer = self._writer or SummaryWriter(str(self.path / "tensorboard"), purge_step=epoch)
-        for name, value in entry.items():
-            if name != "epoch":
-                self._writer.add_scalar(name, value, epoch)
-        self._writer.flush()
 
     def finish(self, state: dict[str, object], result: Result) -> None:
-        """Write the weights, a chart of the curves, and then the result: where it stands, the run is complete."""
+        """Write the weights, then the result: where it stands, the run is complete. Then a chart of the curves."""
         if self.writes:
             # Contiguous copies: safetensors refuses tensors that share memory, as tied weights do.
             weights = {key: value.detach().cpu().clone().contiguous() for key, value in state["model"].items()}
             about = {key: json.dumps(state[key]) for key in ("network", "classes", "run")} | {"data": result.data}
             write(pack(weights, about), self.path / WEIGHTS)
-            self._draw(result)
+            self.log(result.curves)
             results.save([result], self.path / RESULT)
-
-    def _draw(self, result: Result) -> None:
-        with whole(self.path / CURVES) as partial:
-            results.draw_curves([result]).savefig(partial, dpi=150, format="png")
+            write_curves([result], self.path / CURVES)
