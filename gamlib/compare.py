@@ -67,16 +67,8 @@ def compare(
                 network = create_model(**arguments)
                 own = arguments["attention_options"].get("reduction", reduction)
                 name = label if own == reduction else f"{label}-reduction{own}"
-                runs.append(
-                    fit(
-                        network,
-                        data,
-                        recipe,
-                        seed,
-                        out / file_name(data.name) / file_name(name, f"seed{seed}"),
-                        **options,
-                    )
-                )
+                folder = out / file_name(data.name) / file_name(name, f"seed{seed}")
+                runs.append(fit(network, data, recipe, seed, folder, **options))
                 if distributed.is_main_process():
                     results.save(runs, out / "compare.json")
                     write_curves(runs, out / "compare.png")

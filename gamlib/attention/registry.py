@@ -128,18 +128,19 @@ def variant(attention: str, reduction: int | None) -> tuple[str, dict[str, objec
     name, colon, given = attention.partition(":")
     has_reduction = is_known(name) and "reduction" in full_options(name, {})
     options: dict[str, object] = {"reduction": reduction} if has_reduction and reduction is not None else {}
-    for number, part in enumerate(given.split(",") if colon else []):
+    typed: dict[str, object] = {}
+    for part in given.split(",") if colon else []:
         option, equals, value = part.partition("=")
         if not (option and equals and value):
             raise ValueError(
                 f"attention {attention!r}: expected OPTION=VALUE after the colon, such as "
                 f"gam:kernel_size=9,shuffle=after, got {part!r}"
             )
-        if any(option == earlier.partition("=")[0] for earlier in given.split(",")[:number]):
+        if option in typed:
             raise ValueError(f"attention {attention!r}: {option} is given twice")
         words = {"true": True, "false": False, "none": None}
-        options[option] = int(value) if value.isdecimal() else words.get(value.lower(), value)
-    return name, options
+        typed[option] = int(value) if value.isdecimal() else words.get(value.lower(), value)
+    return name, options | typed
 
 
 def label_of(network: dict[str, object]) -> str:

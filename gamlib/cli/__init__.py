@@ -11,7 +11,7 @@ import torch
 from gamlib._output import Output
 from gamlib._version import __version__
 from gamlib.cli import compare, doctor, evaluate, paper, resize, results, train
-from gamlib.cli.options import Help, UsageError
+from gamlib.cli.options import Help, UsageError, first_line
 from gamlib.data import DataError
 from gamlib.training import CheckpointError, Diverged, Stopped, distributed
 
@@ -66,7 +66,7 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
             raise
-        reason = f" ({str(error).partition(chr(10))[0]})" if str(error) else ""
+        reason = f" ({first_line(error)})" if str(error) else ""
         print(
             f"{program}: out of memory{reason}. Try a smaller --batch-size, a smaller network, or --precision bf16; "
             "what was saved is intact",

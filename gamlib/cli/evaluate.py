@@ -16,6 +16,7 @@ from gamlib.cli.options import (
     add_speed_options,
     chosen_data,
     chosen_speed,
+    first_line,
     folder,
     name,
     usable,
@@ -100,9 +101,8 @@ def load(path: Path) -> tuple[nn.Module, str, Sequence[str]]:
 
 def build(network: dict[str, object], path: Path) -> nn.Module:
     """The network by create_model's arguments."""
-    if not isinstance(network, dict) or not all(isinstance(network.get(key, ""), str) for key in ("name", "attention")):
-        raise UsageError(f"{path} does not say which network it holds; it was not written by gamlib")
-    if "name" not in network:
+    named = isinstance(network, dict) and (network.get("name"), network.get("attention", ""))
+    if not named or not all(isinstance(value, str) for value in named):
         raise UsageError(f"{path} does not say which network it holds; it was not written by gamlib")
     if "attention" not in network:
         raise UsageError(
@@ -118,5 +118,4 @@ def build(network: dict[str, object], path: Path) -> nn.Module:
     try:
         return usable(create_model, **network)
     except (TypeError, RuntimeError, OverflowError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UsageError(f"{path}: {reason}; was it written by another version of gamlib?") from error
+        raise UsageError(f"{path}: {first_line(error)}; was it written by another version of gamlib?") from error

@@ -45,6 +45,7 @@ class Command:
         name: of the command.
         meaning: what it does.
         example: a command line.
+        run: what carries it out.
     """
 
     def __init__(self, commands, name: str, meaning: str, example: str, run: Callable) -> None:
@@ -80,6 +81,11 @@ def usable(function, *values, **named):
         return function(*values, **named)
     except ValueError as error:
         raise UsageError(error) from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without what PyTorch adds for its own developers."""
+    return str(error).partition("\n")[0]
 
 
 def name(text: str) -> str:
@@ -194,7 +200,7 @@ def check_network(model: str, attention: str, reduction: int | None, stem: str |
         with torch.device("meta"):
             usable(create_model, model, *usable(variant, attention, reduction), stem=stem)
     except (RuntimeError, OverflowError, TypeError) as error:  # of sizes that no machine has
-        raise UsageError(f"{model} with {attention} can't be built: {str(error).partition(chr(10))[0]}") from error
+        raise UsageError(f"{model} with {attention} can't be built: {first_line(error)}") from error
 
 
 def check_reduction(reduction: int | None, attentions: Sequence[str]) -> None:

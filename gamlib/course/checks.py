@@ -155,10 +155,8 @@ def of_function(exercise: Exercise, solution: Callable, trials: Sequence[Trial])
     for trial, expected in zip(trials, wanted, strict=True):
         arguments = [copied(value) for value in (*trial.inputs, *trial.weights)]
         value = solution(*arguments)
-        if value is Ellipsis:
-            return NOT_ATTEMPTED
-        if value is None:
-            return NOT_ALWAYS if got else NOTHING_RETURNED
+        if (none := no_answer(value, got)) is not None:
+            return none
         if isinstance(value, nn.Module):
             return "not yet. It returns a module, not what the module makes of its input: hand over the class itself."
         changed = changed or not unchanged(arguments, (*trial.inputs, *trial.weights))
@@ -174,7 +172,7 @@ def of_function(exercise: Exercise, solution: Callable, trials: Sequence[Trial])
         return f"right. {exercise.notice}{NO_TENSOR}"
 
     def again(inputs, weights):
-        return solution(*gradients.passed_on(inputs), *gradients.passed_on(weights)), weights
+        return solution(*map(copied, (*inputs, *weights))), weights
 
     try:
         return right_or_lost(exercise, trials[1], again)
@@ -182,6 +180,15 @@ def of_function(exercise: Exercise, solution: Callable, trials: Sequence[Trial])
         if "numpy()" in str(error):
             return f"right. {exercise.notice}{NO_TENSOR}"
         raise
+
+
+def no_answer(value: object, earlier: Sequence[object]) -> str | None:
+    """What is to be said where nothing was returned; None where something was."""
+    if value is Ellipsis:
+        return NOT_ATTEMPTED
+    if value is None:
+        return NOT_ALWAYS if earlier else NOTHING_RETURNED
+    return None
 
 
 def unchanged(values: Sequence[object], originals: Sequence[object]) -> bool:
@@ -226,10 +233,8 @@ def of_module(exercise: Exercise, solution: type[nn.Module] | nn.Module, trials:
             fill([p for _, p in in_order(module, way)], trial.weights)
             arguments = [copied(value) for value in trial.inputs]
             value = module.train()(*arguments)
-            if value is Ellipsis:
-                return NOT_ATTEMPTED
-            if value is None:
-                return NOT_ALWAYS if got else NOTHING_RETURNED
+            if (none := no_answer(value, got)) is not None:
+                return none
             if not unchanged(arguments, trial.inputs):
                 return CHANGED
             got.append(plain(value, expected))
@@ -270,7 +275,7 @@ def right_module(exercise: Exercise, modules: Sequence[nn.Module], trials: Seque
 
     def again(inputs, weights):
         modules[0].train()
-        return modules[0](*gradients.passed_on(inputs)), [p for _, p in in_order(modules[0], way)]
+        return modules[0](*map(copied, inputs)), [p for _, p in in_order(modules[0], way)]
 
     verdict = right_or_lost(exercise, trials[0], again, names) if exercise.trained else f"right. {exercise.notice}"
     if not verdict.startswith("right"):

@@ -9,6 +9,7 @@ from torch import Tensor
 from gamlib.course.exercise import Exercise, Trial
 from gamlib.course.exercises._draw import GENERATOR
 from gamlib.course.modules import squeezed
+from gamlib.course.values import copied
 
 # Of the largest gradient.
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-3}
@@ -35,7 +36,7 @@ def lost(
         names: of the weights; by default those of the reference's arguments.
     """
     inputs, weights = leaves(trial.inputs), leaves(trial.weights)
-    wanted = exercise.reference(*passed_on(inputs), *passed_on(weights))
+    wanted = exercise.reference(*map(copied, (*inputs, *weights)))
     direction = torch.randn(wanted.shape, generator=GENERATOR).double()
     theirs = gradients(wanted, differentiable([*inputs, *weights]), direction)
     inputs, weights = leaves(trial.inputs), leaves(trial.weights)
@@ -49,8 +50,8 @@ def lost(
     cut = [name for name, got, _ in found if got is None]
     own = [name for name, got, _ in found[-len(trial.weights) :] if got is None] if trial.weights else []
     # A function may put all weights into layers that it builds; then what passes on to its input shows the rest.
-    copied = names is None and len(own) == len(trial.weights) > 0 and len(cut) == len(own)
-    if cut and not copied:
+    in_layers = names is None and len(own) == len(trial.weights) > 0 and len(cut) == len(own)
+    if cut and not in_layers:
         return f"no gradient reaches {', '.join(cut[-3:])}"  # the weights come last, and matter most
     for name, got, expected in found:
         if got is None:
@@ -68,11 +69,6 @@ def leaves(values: Sequence[object]) -> list[object]:
         value.detach().clone().requires_grad_(value.is_floating_point()) if isinstance(value, Tensor) else value
         for value in values
     ]
-
-
-def passed_on(values: Sequence[object]) -> list[object]:
-    """Copies that hand gradients on, and may be changed in place."""
-    return [value.clone() if isinstance(value, Tensor) else value for value in values]
 
 
 def differentiable(values: Sequence[object]) -> list[Tensor]:

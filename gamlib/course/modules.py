@@ -8,13 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from gamlib.course.exercise import Trial
+from gamlib.course.values import copied
 
 # Orders of layers of the same shapes that are tried.
 ORDERS = 48
-
-
-class UnlikeParameters(Exception):
-    """Modules whose parameters are not the reference's."""
 
 
 def build(cls: type[nn.Module], construct: dict[str, int]) -> nn.Module:
@@ -42,7 +39,7 @@ def modules_for(solution: type[nn.Module] | nn.Module, trials: Sequence[Trial]) 
 def make_sizes(module: nn.Module, trial: Trial) -> None:
     """Let lazy layers learn their sizes."""
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
-        module(*(value.float() if isinstance(value, Tensor) else copy.deepcopy(value) for value in trial.inputs))
+        module(*(value.float() if isinstance(value, Tensor) else copied(value) for value in trial.inputs))
 
 
 def squeezed(tensor: Tensor) -> list[int]:

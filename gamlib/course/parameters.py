@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gamlib.course.describe import describe, short
 from gamlib.course.exercise import Exercise, Trial
 from gamlib.course.modules import squeezed
-from gamlib.course.values import agree
+from gamlib.course.values import agree, copied
 
 NO_PARAMETERS = (
     "not yet. It has no parameters: make its layers in __init__, as attributes; layers in a plain list are not found "
@@ -96,7 +96,7 @@ def judge(
 
 def run(module: nn.Module, trial: Trial) -> object:
     """What a module makes of copies of the inputs."""
-    return module(*(value.clone() if isinstance(value, Tensor) else value for value in trial.inputs))
+    return module(*map(copied, trial.inputs))
 
 
 def differing(

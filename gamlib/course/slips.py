@@ -105,7 +105,6 @@ def _without_bias(x, weight, bias=None):
     return F.linear(x, weight)
 
 
-SIGMOID, RELU, NORM, CONV = "the sigmoid", "the ReLU", "the BatchNorm", "the convolution"
 SLIPS = (
     Slip("the sigmoid is missing", {"sigmoid": lambda z: z}, often=True),
     Slip("a tanh stands where the sigmoid belongs", {"sigmoid": torch.tanh}, often=True),
@@ -127,9 +126,7 @@ SLIPS = (
     ),
     Slip("a softmax over all pixels stands where the sigmoid belongs", {"sigmoid": _softmax_over_pixels}),
     Slip("a hard sigmoid stands where the sigmoid belongs", {"sigmoid": F.hardsigmoid}),
-    Slip(
-        "the sigmoid's output goes through a tanh or is scaled: it is doubled", {"sigmoid": lambda z: 2 * z.sigmoid()}
-    ),
+    Slip("the sigmoid's output is doubled", {"sigmoid": lambda z: 2 * z.sigmoid()}),
     Slip("there is 1 + sigmoid where the sigmoid alone belongs", {"sigmoid": lambda z: 1 + z.sigmoid()}),
     Slip("a SiLU, z * sigmoid(z), stands where the sigmoid belongs", {"sigmoid": F.silu}),
     Slip("a softplus stands where the sigmoid belongs", {"sigmoid": F.softplus}),

@@ -81,7 +81,11 @@ class RunFolder:
         distributed.barrier()
 
     def load(self, own: dict[str, object]) -> dict[str, object] | None:
-        """The state to go on from; None where there is none. Raises CheckpointError as `checkpoint.load` does."""
+        """The state to go on from; None where there is none, or where it can't be used and a finished run lies there.
+
+        Raises:
+            CheckpointError: as `checkpoint.load` does.
+        """
         if self.path is None:
             return None
         try:
