@@ -21,6 +21,7 @@ from gamlib.data import DataError, imagenet, puzzles
 from gamlib.data.imagenet import SIZE, train_transform
 from gamlib.data.parallel import map_files
 from gamlib.data.resize import resize_tree
+from gamlib.data.workers import ignore_signals
 from gamlib.training import Recipe, Speed, evaluate, fit
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.trainer import Trainer
@@ -237,10 +238,10 @@ def test_a_worker_that_is_killed_ends_the_command(root):
         list(map_files(die, list(root.glob("*/*/*"))))
 
 
-def test_workers_leave_signals_to_the_parent():
+def test_workers_ignore_signals():
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        imagenet._leave_signals_to_the_parent(0)
+        ignore_signals(0)
         assert {signal.getsignal(number) for number in before} == {signal.SIG_IGN}
     finally:
         for number, handler in before.items():

@@ -5,6 +5,8 @@ import io
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -381,6 +383,33 @@ def test_a_fault_in_a_worker_that_is_no_want_of_memory_stays_itself(root, monkey
     monkeypatch.setattr(imagenet, "read_rgb", fault)
     with pytest.raises(RuntimeError, match="a mistake in the code"):
         list(dataclasses.replace(imagenet.dataset(root), workers=1).test_batches([torch.arange(4)]))
+
+
+@pytest.mark.parametrize("fault", ["in a worker", "in a step"])
+def test_a_program_ends_though_its_traceback_keeps_the_workers(root, fault):
+    """They take no SIGTERM, and whoever ends waits for its children."""
+    script = f"""
+import dataclasses, sys
+import torch
+from gamlib.data import imagenet
+
+def read(path):
+    raise RuntimeError("a fault in a worker")
+
+if {fault!r} == "in a worker":
+    imagenet.read_rgb = read
+data = dataclasses.replace(imagenet.dataset({str(root)!r}), workers=2)
+batches = data.test_batches([torch.arange(2)] * 20)
+try:
+    for images, labels in batches:
+        raise RuntimeError("a fault in a step")
+except RuntimeError as error:
+    sys.last_value = error  # as a notebook keeps it, and pytest
+    print(str(error).splitlines()[-1])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert f"a fault {fault}" in done.stdout
+    assert done.returncode == 0
 
 
 def test_shared_memory_that_is_too_small_is_refused_before_workers_start(root, monkeypatch, capsys):

@@ -15,11 +15,22 @@ from torch.nn import functional as F
 from gamlib.course.exercise import Exercise, Trial
 from gamlib.course.values import agree
 
-# What may be done with an argument that is True or False.
-OF_WORDS = (
+# What is done wrong with an argument: with one that is True or False, and with a number.
+OF_SWITCHES = (
     ("counts the other way round", lambda x: not x),
     ("is left out, as if it were True", lambda x: True),
     ("is left out, as if it were False", lambda x: False),
+)
+OF_NUMBERS = (
+    ("is left out, as if it were 1", lambda x: 1),
+    ("is left out, as if it were 0", lambda x: 0),
+    ("counts squared", lambda x: x * x),
+    ("counts double", lambda x: 2 * x),
+    ("counts half", lambda x: x / 2),
+    ("is 1 too large", lambda x: x + 1),
+    ("is 1 too small", lambda x: x - 1),
+    ("counts with its root", lambda x: abs(x) ** 0.5),
+    ("is taken as a share of 100", lambda x: x / 100),
 )
 # What the right output may have gone through, one thing too many: the words, and the function of (right, inputs).
 THROUGH: tuple[tuple[str, Callable], ...] = (
@@ -182,21 +193,8 @@ def _of_arguments(exercise: Exercise, trials: Sequence[Trial], got: Sequence[flo
         for a, b in combinations(numbers, 2):
             yield f"That is what comes out with {a} and {b} exchanged.", lambda v, a=a, b=b: v | {a: v[b], b: v[a]}
         for name in numbers:
-            for words, function in (
-                OF_WORDS
-                if isinstance(trials[0].inputs[names.index(name)], bool)
-                else (
-                    ("is left out, as if it were 1", lambda x: 1),
-                    ("is left out, as if it were 0", lambda x: 0),
-                    ("counts squared", lambda x: x * x),
-                    ("counts double", lambda x: 2 * x),
-                    ("counts half", lambda x: x / 2),
-                    ("is 1 too large", lambda x: x + 1),
-                    ("is 1 too small", lambda x: x - 1),
-                    ("counts with its root", lambda x: abs(x) ** 0.5),
-                    ("is taken as a share of 100", lambda x: x / 100),
-                )
-            ):
+            is_switch = isinstance(trials[0].inputs[names.index(name)], bool)
+            for words, function in OF_SWITCHES if is_switch else OF_NUMBERS:
                 yield f"In yours, {name} {words}.", lambda v, n=name, f=function: v | {n: f(v[n])}
         for a, b in permutations(numbers, 2):
             yield f"In yours, {a} stands where {b} belongs.", lambda v, a=a, b=b: v | {b: v[a]}

@@ -5,8 +5,9 @@ An answer that gives what the right one would give with such a slip in it has ma
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 
 import torch
 from torch import Tensor
@@ -447,28 +448,20 @@ SLIPS = (
 
 def find(exercise: Exercise, trials: Sequence[Trial], got: Sequence[object]) -> str | None:
     """What is to be said of outputs that the right answer gives with one slip or two in it; None where it is none."""
-    first = list(_tried(exercise, trials[0]))
-    singles = [
-        (slip, places, count)
-        for slip, places, count in first
-        if _same_with(exercise, trials[0], got[0], [(slip, places)])
-    ]
-    for slip, places, count in singles:
-        if all(_same_with(exercise, t, g, [(slip, places)]) for t, g in zip(trials, got, strict=True)):
-            return f"All is right but for one thing: {slip.says}{_where(places, count)}."
-    often = [found for found in first if found[0].often]
-    for one, other in combinations(often, 2):
-        if one[0].others.keys() & other[0].others.keys():
-            continue
-        both = [one[:2], other[:2]]
-        if all(_same_with(exercise, t, g, both) for t, g in zip(trials, got, strict=True)):
-            says = [slip.says + _where(places, count) for slip, places, count in (one, other)]
-            return f"All is right but for two things: {says[0]}; and {says[1]}."
+    singles = list(_tried(exercise, trials[0]))
+    pairs = combinations([made for made in singles if made[0].often], 2)
+    for made in chain(((one,) for one in singles), pairs):
+        slips = [(slip, places) for slip, places, _ in made]
+        if len(made) == 2 and slips[0][0].others.keys() & slips[1][0].others.keys():
+            continue  # one operation can't be replaced by two
+        if all(_same_with(exercise, trial, ours, slips) for trial, ours in zip(trials, got, strict=True)):
+            says = [slip.says + _where(places, count) for slip, places, count in made]
+            return f"All is right but for {'one thing' if len(made) == 1 else 'two things'}: {'; and '.join(says)}."
     return None
 
 
 def _tried(exercise: Exercise, trial: Trial) -> Iterator[tuple[Slip, tuple[int, ...] | None, int]]:
-    """Slips that can be made here: all calls of an operation, or one of several; with the number of calls."""
+    """Slips that can be made here: one of several calls of an operation, or all; with the number of calls."""
     with Replacing({name: None for slip in SLIPS for name in slip.others}) as counting:
         exercise.reference(*trial.inputs, *trial.weights)
     for slip in SLIPS:
@@ -484,14 +477,10 @@ def _same_with(
 ) -> bool:
     """Whether the right answer with these slips gives what was got."""
     try:
-        if len(slips) == 1:
-            ((slip, places),) = slips
-            with Replacing(slip.others, places):
-                wrong = exercise.reference(*trial.inputs, *trial.weights)
-        else:
-            (one, at), (other, there) = slips
-            with Replacing(one.others, at), Replacing(other.others, there):
-                wrong = exercise.reference(*trial.inputs, *trial.weights)
+        with ExitStack() as stack:
+            for slip, places in slips:
+                stack.enter_context(Replacing(slip.others, places))
+            wrong = exercise.reference(*trial.inputs, *trial.weights)
     except (RuntimeError, IndexError, ValueError, TypeError):
         return False  # it can't be made with these arguments
     return same(got, wrong)

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import hashlib
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,14 @@ from gamlib.data.augment import random_bits
 from gamlib.data.dataset import DataError
 from gamlib.data.images import SUFFIXES, BadImage, read_rgb, shown, with_warnings
 from gamlib.data.listing import contents, list_images, seen
-from gamlib.data.workers import MOST, PREFETCH, check_shared_memory, default_workers, watched
+from gamlib.data.workers import (
+    MOST,
+    PREFETCH,
+    check_shared_memory,
+    default_workers,
+    ignore_signals,
+    watched,
+)
 
 SIZE, RESIZED = 224, 256  # side of what the network sees, short side of what a test image is cut from
 BAD_IMAGES = ("stop", "skip")
@@ -100,7 +106,7 @@ class ImageFolders:
             collate_fn=_collate,
             pin_memory=self.device.type == "cuda",
             prefetch_factor=PREFETCH if workers else None,
-            worker_init_fn=_leave_signals_to_the_parent,
+            worker_init_fn=ignore_signals,
         )
         for images, labels, bad, warned in watched(loader):
             for message in warned:
@@ -207,9 +213,3 @@ def _collate(samples: Sequence[tuple[list[Tensor], int, list[str], list[str]]]) 
     images = torch.stack([image for image, _ in good]) if good else torch.empty(0, 3, SIZE, SIZE, dtype=torch.uint8)
     labels = torch.tensor([label for _, label in good], dtype=torch.int64)
     return images, labels, [text for sample in samples for text in sample[2]], [t for s in samples for t in s[3]]
-
-
-def _leave_signals_to_the_parent(worker: int) -> None:
-    # Ctrl-C reaches all processes of a terminal. The one that trains still needs its workers, to finish the step.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,10 +1,13 @@
-"""Processes that decode images: how many there are, the memory that they need, and what is said when one is killed."""
+"""Processes that decode images: how many there are, the memory that they need, and how they end."""
 
+import atexit
+import functools
 import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -43,11 +46,25 @@ def check_shared_memory(workers: int, batch: int) -> None:
         )
 
 
+def ignore_signals(worker: int) -> None:
+    """What a worker does first. Its parent can't end it with SIGTERM any more: see `watched`."""
+    # Ctrl-C reaches all processes of a terminal, and SIGTERM all of a job. The one that trains still needs its
+    # workers, to finish the step.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def watched(loader: DataLoader) -> Iterator[Any]:
-    """What the loader gives. Raises DataError where a worker is killed, or can't hand over a batch."""
+    """What the loader gives; its workers end with it. Raises DataError where one is killed, or can't hand over a batch.
+
+    Where a traceback keeps the loader alive, its workers would be waited for at the end of the program, without end.
+    """
     before = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None  # Windows has none
+    end = None
     try:
         batches = iter(loader)
+        if loader.num_workers:
+            end = atexit.register(functools.partial(_kill, batches._workers))
         if before is not None and threading.current_thread() is threading.main_thread():
             # PyTorch's handler raises wherever the training step happens to be; the loader finds a dead worker, too.
             signal.signal(signal.SIGCHLD, before)
@@ -59,3 +76,13 @@ def watched(loader: DataLoader) -> Iterator[Any]:
             f"a process that decodes images was killed, for want of memory perhaps ({str(error).splitlines()[-1]}). "
             f"Use fewer --workers than {loader.num_workers}; run again, training goes on from its last checkpoint"
         ) from None
+    finally:
+        batches = None  # where nothing else holds it, it lets its workers come to an end
+        if end is not None:
+            end()
+            atexit.unregister(end)
+
+
+def _kill(workers: Sequence[BaseProcess]) -> None:
+    for worker in workers:
+        worker.kill()
