@@ -19,13 +19,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from check_plan import check
 from safetensors.torch import load_file
 
-from gamlib import claims, cli, create_model, data, plan, results
+from gamlib import cli, create_model, data, plan, results
 from gamlib._device import best_device, device_name
 from gamlib._files import write
 from gamlib._paths import PACKAGE
 from gamlib.cli.options import UsageError, usable
+from gamlib.course import claims
 from gamlib.data import DataError
 from gamlib.models import fitting_stem
 from gamlib.models.weights import pack
@@ -52,6 +54,8 @@ def main(argv: list[str]) -> int:
     arguments = parser().parse_args(argv)
 
     def work() -> int:
+        if arguments.plan is not None:
+            check(arguments.plan)
         studies = plan.read(arguments.plan)
         if arguments.threads is not None:
             torch.set_num_threads(arguments.threads)
@@ -244,10 +248,7 @@ def built(study: Study, planned: Planned, dataset) -> tuple[torch.nn.Module, rec
     """The network, its recipe and its switches."""
     stem = planned.network.get("stem") or fitting_stem(study.model, dataset.image_shape)
     torch.manual_seed(planned.seed)
-    try:
-        model = create_model(**planned.network | {"stem": stem}, num_classes=dataset.num_classes)
-    except ValueError as error:
-        raise Refused(f"plan.json, line {planned.line}: {error}") from None
+    model = create_model(**planned.network | {"stem": stem}, num_classes=dataset.num_classes)
     return model, recipes.get(study.recipe), Speed(**study.switches)
 
 

@@ -22,8 +22,10 @@ from gamlib.training import Diverged, Speed, recipes
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = plan.read()
 RUNNER = ROOT / "data" / "record.py"
+sys.path.insert(0, str(RUNNER.parent))  # as Python does where it runs it
 record = importlib.util.module_from_spec(spec := importlib.util.spec_from_file_location("record", RUNNER))
 spec.loader.exec_module(record)
+check_plan = sys.modules["check_plan"]
 
 
 # ------------------------------------------------------------------ what is recorded
@@ -141,7 +143,7 @@ def test_a_plan_that_is_wrong_is_refused_with_its_line(tmp_path, capsys, changes
         number for number, text in enumerate(lines, start=1) if at in text and (at != '"name"' or "tiny" in text)
     )
     with pytest.raises(ValueError, match=message) as caught:
-        plan.read(path)
+        check_plan.check(path)
     assert str(caught.value).startswith(f"{path}, line {line - 1}: "), (
         "the object begins in the line above its first field"
     )
@@ -152,14 +154,14 @@ def test_a_plan_that_is_wrong_is_refused_with_its_line(tmp_path, capsys, changes
 def test_what_is_no_plan(tmp_path):
     (tmp_path / "plan.json").write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match="is no JSON: Expecting property name"):
-        plan.read(tmp_path / "plan.json")
+        check_plan.check(tmp_path / "plan.json")
     (tmp_path / "plan.json").write_text("[]", encoding="utf-8")
     with pytest.raises(ValueError, match="expected an object with a list of studies"):
-        plan.read(tmp_path / "plan.json")
+        check_plan.check(tmp_path / "plan.json")
     with pytest.raises(ValueError, match="a second study of the name 'tiny'"):
-        plan.read(write(tmp_path, tiny(), tiny()))
+        check_plan.check(write(tmp_path, tiny(), tiny()))
     with pytest.raises(ValueError, match=r"shares its data, model, .*; take 'data' out"):
-        plan.read(write(tmp_path, tiny(), tiny(name="other", beside="tiny")))
+        check_plan.check(write(tmp_path, tiny(), tiny(name="other", beside="tiny")))
 
 
 def test_the_table_of_what_is_missing(capsys):
@@ -261,7 +263,7 @@ def test_a_setting_that_can_not_be_built_is_refused_with_its_line(tmp_path, caps
     assert record.main(["run", "--plan", str(path)]) == 2
     error = capsys.readouterr().err
     line = next(n for n, text in enumerate(path.read_text().splitlines(), start=1) if '"attention"' in text) - 1
-    assert error.startswith(f"record.py: plan.json, line {line}: reduction=1000 leaves no hidden channel")
+    assert error.startswith(f"record.py: {path}, line {line}: reduction=1000 leaves no hidden channel")
 
 
 def test_compiled_and_uncompiled_must_agree(tmp_path, monkeypatch):

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from gamlib import claims, create_model, data, plan, results
+from gamlib import create_model, data, plan, results
 from gamlib._paths import recorded
+from gamlib.course import claims
 from gamlib.data import DataError
 from gamlib.training import Speed, evaluate, recipes
 

@@ -16,7 +16,7 @@ LAYERS = [
     ("results",),
     ("training",),
     ("paper", "explain", "compare", "plan"),
-    ("claims", "doctor"),
+    ("doctor",),
     ("cli", "course"),
     ("__main__",),
 ]

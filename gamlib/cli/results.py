@@ -2,14 +2,14 @@
 
 import argparse
 
-from gamlib import results
+from gamlib import plan, results
 from gamlib.cli.options import Command, UsageError, folder, name, usable
 from gamlib.results import Result
 
 
 def add(commands) -> None:
     """Add the command and its options."""
-    meaning = "tables of the recorded runs, or of your own; the paper's claims"
+    meaning = "tables of the recorded runs, or of your own"
     example = "gamlib results cifar100-resnet20-laptop --against none"
     command = Command(commands, "results", meaning, example, run)
     kinds = "a recorded result, a .json file, or a folder that train or compare wrote; by default all recorded ones"
@@ -17,18 +17,16 @@ def add(commands) -> None:
     against = "also each network's error minus this one's, paired seed by seed"
     command.add("--against", name, "LABEL", against)
     command.add("--chart", folder, "FILE.png", "also a chart of one source: a dot per seed, intervals, --against")
-    command.add_flag("--claims", "the paper's claims, and what was found here")
     command.add_flag("--missing", "the plan of runs: done, owed, and what that costs")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table for each source."""
-    for flag in ("claims", "missing"):
-        if getattr(arguments, flag):
-            if arguments.source or arguments.against or arguments.chart or (arguments.claims and arguments.missing):
-                raise UsageError(f"--{flag} judges the recorded runs; it goes with no source and no other option")
-            print(usable(claims_table if flag == "claims" else missing_table))
-            return 0
+    if arguments.missing:
+        if arguments.source or arguments.against or arguments.chart:
+            raise UsageError("--missing shows the plan of runs; it goes with no source and no other option")
+        print(plan.table(plan.read()))
+        return 0
     if arguments.chart is not None and len(arguments.source) != 1:
         raise UsageError(f"--chart draws one source, got {len(arguments.source)}")
     if arguments.chart is not None and arguments.chart.suffix.lower() != ".png":
@@ -53,24 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def claims_table() -> str:
-    """Tables of the claims."""
-    from gamlib import claims
-
-    return claims.table()
-
-
-def missing_table() -> str:
-    """Table of the plan of runs."""
-    from gamlib import plan
-
-    return plan.table(plan.read())
-
-
 def controls(source: str) -> list[Result]:
     """The runs that those of a recorded study stand beside."""
-    from gamlib import plan
-
     studies = plan.read()
     beside = {study.name: study.beside for study in studies}.get(source)
     return plan.get(beside, studies).recorded() if beside else []
