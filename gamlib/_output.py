@@ -1,5 +1,6 @@
 """What is printed: an output that fails (a closed pipe or terminal, a full disk) never ends what is being done."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ class Output:
     def __init__(self, stream: TextIO | None) -> None:
         # None: it was closed before Python began.
         self._stream = stream or open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
+        self.lost = ""  # why something was, where its reader would like to know
 
     def write(self, text: str) -> int:
         """Write what can be written."""
@@ -25,17 +27,23 @@ class Output:
         except UnicodeEncodeError:
             has = {c: c.encode(self._stream.encoding, "ignore") for c in set(text)}
             return self.write("".join(c if has[c] else PLAIN.get(c, "?") for c in text))
-        except (OSError, ValueError):  # ValueError: it is closed
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            self._note(error)
             return len(text)
 
     def flush(self) -> None:
         """Write what waits, where that can be."""
         try:
             self._stream.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            self._note(error)
             # Python flushes once more at its end, and would fail there: what waits goes nowhere, from now on.
             if self._stream in (sys.__stdout__, sys.__stderr__):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def _note(self, error: Exception) -> None:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            self.lost = error.strerror
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)

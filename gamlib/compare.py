@@ -14,7 +14,7 @@ from gamlib.data import Data
 from gamlib.models import create_model, fitting_stem, nth_width
 from gamlib.results import Result
 from gamlib.results.charts import write_curves
-from gamlib.training import Recipe, distributed, fit
+from gamlib.training import Recipe, checkpoint, distributed, fit
 
 
 def compare(
@@ -52,13 +52,16 @@ def compare(
 
     Raises:
         ValueError: for an unknown name or a bad value, or two networks that would have the same label, before
-            anything is trained.
+            anything is trained; for a compare.json in `out` that another program wrote.
+        CheckpointError: where `out` can't be made, or as `fit` does.
     """
     for seed in seeds:
         check_seed(seed)
     datasets = {data.name: data for data in datasets}.values()
     networks = {data.name: plan(data, model, attentions, reduction, control, stem) for data in datasets}
-    out.mkdir(parents=True, exist_ok=True)
+    checkpoint.make_folder(out)
+    if (out / "compare.json").exists():
+        results.read(out / "compare.json")  # another program's is not written over
     runs = []
     for data in datasets:
         for seed in dict.fromkeys(seeds):

@@ -158,7 +158,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_old_one(undisturbed, tmp_path
     before = {path: path.read_bytes() for path in checkpoint.paths(tmp_path)}
     code, told, err = ended(start(tmp_path, preexec_fn=limited_size))
     assert code == 2, err
-    assert "could not be written: File too large. It needs 1 MB." in told["error"]
+    assert "could not be written: File too large. It needs 0.7 MB." in told["error"]
     assert "The checkpoint before it is intact" in told["error"]
     assert {path: path.read_bytes() for path in checkpoint.paths(tmp_path)} == before
     assert list(tmp_path.glob("*.partial")) == []

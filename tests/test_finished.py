@@ -103,9 +103,7 @@ def test_two_networks_of_one_name_are_told_apart(data, tmp_path):
 def test_a_part_that_is_left_of_a_finished_run_is_never_overwritten(finished, data, left):
     (finished / {"result.json": "weights.safetensors", "weights.safetensors": "result.json"}[left]).unlink()
     before = content(finished)
-    with pytest.raises(
-        CheckpointError, match=r"not all of it is whole .* and no checkpoint; use another output folder"
-    ):
+    with pytest.raises(CheckpointError, match=r"not all is whole .* and no checkpoint; use another output folder"):
         fit(probe(), data, TINY, out=finished)
     assert content(finished) == before
 
@@ -242,3 +240,44 @@ def test_data_that_breaks_in_the_middle_loses_no_step(data, tmp_path):
     with pytest.raises(DataError, match="a worker was killed"):
         fit(probe(), Breaks(**fields), TINY, out=tmp_path)
     assert checkpoint.read(checkpoint.paths(tmp_path)[0])["step"] == 3
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "curves.png"])
+def test_what_another_program_left_is_not_written_over(data, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(CheckpointError, match="holds what a run or another program left"):
+        fit(probe(), data, TINY, out=tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_another_programs_comparison_is_not_written_over(tmp_path, capsys):
+    (tmp_path / "compare.json").write_text("{}")
+    assert main(["compare", "--attention", "none", "--out", str(tmp_path)]) == 2
+    assert "compare.json: schema None, expected 1" in capsys.readouterr().err
+    assert (tmp_path / "compare.json").read_text() == "{}"
+
+
+def test_a_file_as_output_folder_is_a_sentence(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for command in ("train", "compare"):
+        assert main([command, "--out", str(tmp_path / "file")]) == 2
+        assert f"the output folder {tmp_path / 'file'} can't be made (File exists)" in capsys.readouterr().err
+
+
+def test_a_refusal_says_which_seed(finished, data):
+    with pytest.raises(CheckpointError, match=r"another seed.*; seed is 0 there and 1 here"):
+        fit(probe(), data, TINY, seed=1, out=finished)
+
+
+def test_a_finished_run_is_returned_where_no_lock_can_be_made(finished, data, monkeypatch):
+    """As on a disk that can only be read; root may write into any folder, so the system is asked to refuse."""
+    before = content(finished)
+
+    def refuse(path, mode="r", *rest, **more):
+        if "w" in mode:
+            raise PermissionError(13, "Read-only file system", str(path))
+        return open(path, mode, *rest, **more)
+
+    monkeypatch.setattr("gamlib.training.folder.open", refuse, raising=False)
+    assert fit(probe(), data, TINY, out=finished) == results.read(finished / "result.json")[0]
+    assert content(finished) == before

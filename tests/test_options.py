@@ -22,6 +22,7 @@ REFUSED = [
     ("train --recipe paper-cifar100 --warm-up 0.2", "--warm-up has no effect on the schedule 'step'"),
     ("train --schedule step --milestones 3 --warm-up 0.2", "--warm-up has no effect on the schedule 'step'"),
     ("train --milestones 3", "--milestones has no effect on the schedule 'one-cycle'"),
+    ("train --root .", "--root has no effect on puzzles-joint, which is made, not read"),
     ("train --gamma 0.5", "--gamma has no effect on the schedule 'one-cycle'"),
     ("train --schedule step --gamma 0.5", "gamma=0.5 has no effect without milestones"),
     ("train --nesterov --momentum 0", "nesterov=True needs a momentum above 0"),

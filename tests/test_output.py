@@ -99,6 +99,7 @@ def test_a_dead_tee_loses_no_step(tmp_path):
     with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT) as process:
         while not checkpoint.paths(tmp_path / "run"):
             time.sleep(0.05)
+            assert process.poll() is None
         process.stdout.close()
         process.wait(timeout=300)
     assert checkpoint.read(checkpoint.paths(tmp_path / "run")[0])["step"] == STEPS
@@ -189,3 +190,11 @@ def test_a_bar_fits_the_terminal(monkeypatch):
 def test_every_bar_is_made_in_one_place():
     for path in Path(_output.__file__).parent.rglob("*.py"):
         assert not re.search(r"\btqdm\(", path.read_text(encoding="utf-8")) or path.name == "_output.py", path
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_table_that_a_full_disk_swallowed_is_told():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command("results", "puzzles-joint"), stdout=full, stderr=subprocess.PIPE, env=ENVIRONMENT)
+    assert done.returncode == 0
+    assert done.stderr.decode() == "gamlib: not all that was printed could be written (No space left on device)\n"

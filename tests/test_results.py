@@ -63,6 +63,7 @@ def write(path: Path, change) -> Path:
         (lambda c: c["runs"][0]["data_md5"].update(train=3), "data_md5: train must be str, got 3"),
         (lambda c: c["runs"][0]["curves"][0].update(test_top1_error=10**400), "must be a finite number"),
         (lambda c: c["runs"][0]["curves"][0].update(test_top1_error=float("nan")), "must be a finite number"),
+        (lambda c: c["runs"].append(c["runs"][0]), "the same run stands there twice"),
         (lambda c: c["runs"][0]["curves"].reverse(), "curves must hold the epochs 1, 2, 3 ... in order"),
     ],
 )

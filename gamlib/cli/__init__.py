@@ -39,6 +39,8 @@ def run(argv: Sequence[str]) -> int:
         return run_command(parser().parse_args(argv))
     finally:
         sys.stdout.flush()
+        if isinstance(sys.stdout, Output) and sys.stdout.lost:
+            print(f"gamlib: not all that was printed could be written ({sys.stdout.lost})", file=sys.stderr)
         sys.stderr.flush()
         (sys.stdout, sys.stderr), warnings.formatwarning = outputs, as_in_python
 
@@ -61,7 +63,8 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except (DataError, CheckpointError, UsageError, OSError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        reason = getattr(error, "strerror", None)
+        print(f"{program}: {f'{error.filename}: {reason}' if reason and error.filename else error}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)):

@@ -82,7 +82,7 @@ def load(path: Path) -> tuple[nn.Module, str, Sequence[str]]:
         if not found:
             raise UsageError(f"{path} holds neither {WEIGHTS} nor a checkpoint")
         path = found[0]
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         state = checkpoint.read(path)
         is_run = state.keys() >= {"network", "data", "model"} and isinstance(state["model"], dict)
         if not is_run or not all(isinstance(key, str) for key in state["model"]):

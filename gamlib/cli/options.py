@@ -218,6 +218,8 @@ def chosen_speed(arguments: argparse.Namespace) -> Speed:
 
 def chosen_data(arguments: argparse.Namespace, name: str, test_only: bool = False) -> Data:
     """The data set, or its test images alone; CIFAR-100 is downloaded where it is missing."""
+    if arguments.root is not None and known(name).is_made:
+        raise UsageError(f"--root has no effect on {name}, which is made, not read; leave it out")
     with distributed.local_main_process_first():
         dataset = usable(data.load, name, arguments.root, download=True, test_only=test_only)
     given = {key: getattr(arguments, key) for key in ("bad_images", "workers") if getattr(arguments, key) is not None}

@@ -31,6 +31,7 @@ class Entry:
     build: Callable[[str | Path | None, bool, bool], Data]  # from what `load` is given after the name
     model: str  # the network that fits it, where a command line names none
     recipe: str  # and the recipe
+    is_made: bool = False  # generated: nothing is read or downloaded
 
 
 def _cifar100(root: str | Path | None, download: bool, test_only: bool) -> Data:
@@ -50,7 +51,7 @@ def _puzzle(task: str, root: str | Path | None, download: bool, test_only: bool)
 DATASETS = {
     "cifar100": Entry(_cifar100, "resnet20", "laptop"),
     "imagenet": Entry(_imagenet, "resnet18", "paper-imagenet"),
-    **{f"puzzles-{task}": Entry(partial(_puzzle, task), "probe", "puzzles") for task in puzzles.TASKS},
+    **{f"puzzles-{task}": Entry(partial(_puzzle, task), "probe", "puzzles", True) for task in puzzles.TASKS},
 }
 
 

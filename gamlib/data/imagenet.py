@@ -119,7 +119,10 @@ class ImageFolders:
                     )
                 write_line(f"left out: {message}")
             if bad and files.seeds is not None and len(labels) < 2:
-                raise DataError(f"a batch has {len(labels)} images left, too few for BatchNorm; its others are broken")
+                raise DataError(
+                    f"a batch has {len(labels)} images left, too few for BatchNorm; its others are broken. "
+                    f"`gamlib doctor --data imagenet {self.root}` lists all broken files"
+                )
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
 

@@ -127,6 +127,8 @@ def read(path: Path) -> list[Result]:
         options = run["network"].get("attention_options", {})
         if not isinstance(options, dict) or not isinstance(run["network"].get("attention", ""), str):
             raise ValueError(f"{where}: network's attention must be a name, and attention_options an object")
+        if run in content["runs"][:number]:
+            raise ValueError(f"{where}: the same run stands there twice; take one out")
         if [entry["epoch"] for entry in run["curves"]] != list(range(1, len(run["curves"]) + 1)):
             raise ValueError(f"{where}: curves must hold the epochs 1, 2, 3 ... in order")
     return [Result(**run) for run in content["runs"]]

@@ -24,6 +24,16 @@ def paths(folder: Path) -> list[Path]:
     return sorted(named, reverse=True)  # a reader's own copies, under other names, are left alone
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for what is written. Raises CheckpointError where that can't be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"the output folder {folder} can't be made ({error.strerror}); choose another one"
+        ) from None
+
+
 def save(state: dict[str, object], folder: Path) -> None:
     """Write `state` as FOLDER/checkpoint-STEP.pt, and keep the one before it.
 
@@ -45,7 +55,7 @@ def save(state: dict[str, object], folder: Path) -> None:
     except OSError as error:
         before = "The checkpoint before it is intact: make room, then the same command goes on from there"
         raise CheckpointError(
-            f"{path} could not be written: {error.strerror}. It needs {len(content.getbuffer()) / 1e6:,.0f} MB. "
+            f"{path} could not be written: {error.strerror}. It needs {len(content.getbuffer()) / 1e6:,.1f} MB. "
             f"{before if paths(folder) else 'Make room, or choose another output folder'}"
         ) from error
     for old in paths(folder)[KEPT:]:
@@ -108,9 +118,9 @@ def check_run(saved: dict, run: dict[str, str], path: Path, recipe: dict[str, ob
     if not differing:
         return
     theirs = saved.get("recipe", {})
-    fields = [
-        f"; {key} is {theirs.get(key)} there and {recipe[key]} here" for key in recipe if theirs.get(key) != recipe[key]
-    ]
+    both = [(key, saved["run"].get(key), run.get(key)) for key in ("seed", "precision")]
+    both += [(key, theirs.get(key), recipe[key]) for key in recipe]
+    fields = [f"; {key} is {there} there and {here} here" for key, there, here in both if there != here]
     raise CheckpointError(
         f"{path} belongs to another run (another {', '.join(differing)}){''.join(fields)}. Use another output folder. "
         "(To start again in this one, and lose what is there: --resume no)"

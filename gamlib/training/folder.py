@@ -41,7 +41,7 @@ class RunFolder:
 
     def __enter__(self) -> "RunFolder":
         if self.writes:
-            self.path.mkdir(parents=True, exist_ok=True)
+            checkpoint.make_folder(self.path)
             self._take_lock()
             for name in ("checkpoint-*.pt", RESULT, WEIGHTS, LOG, CURVES):
                 for partial in self.path.glob(f"{name}.partial"):  # left by a process that was killed
@@ -61,16 +61,15 @@ class RunFolder:
             import fcntl
         except ModuleNotFoundError:
             return
-        lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until __exit__)
-        self._lock = lock
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until __exit__)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.close()
+            self._lock.close()
             raise checkpoint.CheckpointError(
                 f"another run is writing into {self.path}; wait until it has ended, or choose another output folder"
             ) from None
-        except OSError:  # some network file systems have no locks (Lustre, NFS)
+        except OSError:  # network file systems without locks (Lustre, NFS); a folder that can only be read
             return
 
     def clear(self) -> None:
@@ -106,7 +105,11 @@ class RunFolder:
             CheckpointError: where a result or weights lie there that are another run's, or that are damaged or not
                 both there, and no checkpoint is left to write them anew from.
         """
-        if self.path is None or not any((self.path / name).exists() for name in (RESULT, WEIGHTS)):
+        if self.path is None:
+            return None
+        # A log or a chart without a checkpoint may be another program's.
+        foreign = state is None and any((self.path / name).is_file() for name in (LOG, CURVES))
+        if not foreign and not any((self.path / name).exists() for name in (RESULT, WEIGHTS)):
             return None
         try:
             about, weights = unpack(self.path / WEIGHTS)
@@ -114,7 +117,7 @@ class RunFolder:
         except (ValueError, OSError) as error:
             if state is None:
                 raise checkpoint.CheckpointError(
-                    f"{self.path} holds what a finished run left, but not all of it is whole ({error}), and no "
+                    f"{self.path} holds what a run or another program left, but not all is whole ({error}), and no "
                     "checkpoint; use another output folder. (To start again in this one: --resume no)"
                 ) from None
             if (self.path / WEIGHTS).exists() and (self.path / RESULT).exists():
