@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         list_attention,
         register_attention,
     )
-    from gamlib.models import create_model, insert_attention, list_models
+    from gamlib.models import attention_places, create_model, insert_attention, list_models, remove_attention
 
 __all__ = [
     "BAM",
@@ -25,16 +25,18 @@ __all__ = [
     "SE",
     "TripletAttention",
     "__version__",
+    "attention_places",
     "create_attention",
     "create_model",
     "insert_attention",
     "list_attention",
     "list_models",
     "register_attention",
+    "remove_attention",
 ]
 
 # Imported when asked for, so that `gamlib doctor` works where a package is missing.
-_MODELS = ("create_model", "insert_attention", "list_models")
+_MODELS = ("attention_places", "create_model", "insert_attention", "list_models", "remove_attention")
 
 
 def __getattr__(name: str) -> object:

@@ -52,7 +52,7 @@ def count_macs(model: nn.Module, input_shape: tuple[int, int, int], convention: 
     """
     if convention not in CONVENTIONS:
         raise unknown_name("convention", convention, CONVENTIONS)
-    model = _meta_copy(model).eval()
+    model = meta_copy(model).eval()
     extra = 0
 
     def add(factor: int):
@@ -78,7 +78,7 @@ def _hooked(module: nn.Module, hook):
     return module.register_forward_pre_hook(hook)
 
 
-def _meta_copy(model: nn.Module) -> nn.Module:
+def meta_copy(model: nn.Module) -> nn.Module:
     """A deep copy without the weights: each parameter and buffer is copied as its shape alone."""
     memo: dict[int, object] = {}
     for p in model.parameters():

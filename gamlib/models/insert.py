@@ -1,6 +1,6 @@
 """Puts attention into a network that is already there, without changing one of its keys."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -8,8 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gamlib._checks import unknown_name
+from gamlib._modules import unwrapped
 from gamlib.attention import attention_name, create_attention, full_options, list_attention
 from gamlib.models import mobilenetv2, resnet
+from gamlib.models.places import Place, attached, channels_of, observe
 
 # A mechanism: its name, or anything that makes a module from a number of channels.
 Attention = str | Callable[..., nn.Module]
@@ -47,41 +49,78 @@ class Gentle(nn.Module):
 def insert_attention(
     model: nn.Module,
     attention: Attention,
-    where: str | Sequence[str] = "block",
+    where: str | Sequence[str | Place] | Mapping[str, int] = "block",
     gentle: bool = False,
+    x: Tensor | tuple | None = None,
     **options: object,
 ) -> nn.Module:
     """Insert attention modules into `model`, in place, and return it. Existing keys stay as they are.
 
-    The width of a named module is that of the last convolution, BatchNorm or GroupNorm defined in it.
+    `remove_attention` takes them out again.
 
     Args:
-        model: a network of torchvision's ResNet or MobileNetV2 blocks or timm's ResNet blocks, or any network with a
-            list of module names in `where`.
+        model: a network of torchvision's ResNet or MobileNetV2 blocks or timm's ResNet blocks, or any network with
+            `where` naming its modules.
         attention: a name of `list_attention()`, a class, or a callable channels -> nn.Module.
         where: "block": in every block, behind its last BatchNorm and before the residual add. "stage": at the end of
             each stage, which is BAM's place, and must be said here (ResNets: all but the last stage; MobileNetV2: all
-            seven). Or a list of names of modules with (N, C, H, W) outputs, each followed by attention.
+            seven). Or modules with (N, C, H, W) outputs, each followed by attention: a list of names, of which one
+            forward pass of a copy shows the widths; what `attention_places` returns, or a part of it; or a dictionary
+            name -> channels, which is believed.
         gentle: wrap each module as x + a * (module(x) - x), with one learned scalar a = 0.
+        x: an example input for that pass, or a tuple of several (see `attention_places`).
         options: options of the mechanism, such as reduction=4.
 
     Raises:
-        ValueError: for an unknown name, option or place, a place that has attention already, or a network without
-            known blocks; the message then lists modules that `where` could name.
+        ValueError: for an unknown name, option or place, a place that has attention already or can't have it, or a
+            network without known blocks; nothing has been changed then.
     """
-    places = _find_places(model, where)
-    for module, channels, _ in places:
-        if hasattr(module, "attention") or getattr(module, "se", None) is not None:
+    places = _find_places(model, where, x)
+    for module, channels, attach in places:
+        has_own = attach is _attach_in_timm_block and module.se is not None
+        if has_own or attached(module) is not None or hasattr(module, "attention"):
             raise ValueError(f"{type(module).__name__} ({channels} channels) has an attention module already")
     # All modules are built before the first is inserted: a bad option leaves the network as it was.
     built = [build_attention(attention, channels, options) for _, channels, _ in places]
     for (module, _, attach), new in zip(places, built, strict=True):
-        like = next(module.parameters(), next(model.parameters()))
-        new = Gentle(new) if gentle else new
-        attach(module, new.to(like.device, like.dtype if like.is_floating_point() else None).train(module.training))
+        like = next((p for p in (*module.parameters(), *model.parameters()) if p.is_floating_point()), torch.empty(0))
+        new = (Gentle(new) if gentle else new).to(like.device, like.dtype).train(module.training)
+        new.is_inserted = True
+        attach(module, new)
+    _forget_spec(model)
+    return model
+
+
+def remove_attention(model: nn.Module) -> nn.Module:
+    """Take all inserted attention out of `model`, in place, and return it: keys and outputs are the network's own.
+
+    Args:
+        model: what `insert_attention` or `create_model` put attention into.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    homes = [module for module in model.modules() if attached(module) is not None]
+    if not homes:
+        raise ValueError(f"{type(model).__name__} has no attention that could be removed")
+    plain = {theirs: own for own, theirs in TORCHVISION_BLOCKS.items()}
+    plain[mobilenetv2.AttentionAfterInvertedResidual] = mobilenetv2.InvertedResidual
+    for module in homes:
+        if module._modules.get("attention") is attached(module):
+            del module.attention
+        else:
+            del module.se
+            module.se = None  # timm's slot
+        module.__class__ = plain.get(type(module), type(module))
+        for key in [key for key, hook in module._forward_hooks.items() if hook is _apply_attention]:
+            del module._forward_hooks[key]
+    _forget_spec(model)
+    return model
+
+
+def _forget_spec(model: nn.Module) -> None:
     if hasattr(model, "spec"):
         del model.spec  # create_model's description; it is no longer true
-    return model
 
 
 def build_attention(attention: Attention, channels: int, options: dict[str, object]) -> nn.Module:
@@ -99,34 +138,40 @@ def build_attention(attention: Attention, channels: int, options: dict[str, obje
     return module
 
 
-Place = tuple[nn.Module, int, Callable[[nn.Module, nn.Module], None]]  # where, its channels, how to attach
+Home = tuple[nn.Module, int, Callable[[nn.Module, nn.Module], None]]  # where, its channels, how to attach
 
 
-def _find_places(model: nn.Module, where: str | Sequence[str]) -> list[Place]:
+def _find_places(model: nn.Module, where: object, x: Tensor | tuple | None) -> list[Home]:
     if where == "block":
         places = [place for module in model.modules() if (place := _block_place(module))]
     elif where == "stage":
         places = _stage_places(model)
     elif isinstance(where, str):
         raise unknown_name("where", where, ["block", "stage", "a list of module names"])
-    elif not isinstance(where, Sequence):
-        raise ValueError(f"where must be 'block', 'stage' or a list of module names, got {where!r}")
+    elif isinstance(where, Mapping):
+        places = _behind(model, where)
+    elif isinstance(where, Sequence):
+        names = dict.fromkeys(getattr(place, "name", place) for place in where)
+        places = _behind(model, channels_of(list(names), observe(model, x)))
     else:
-        modules = dict(model.named_modules())
-        for name in where:
-            if not name or name not in modules:
-                raise unknown_name("module", name, _candidates(model))
-            _check_has_one_output(name, modules[name])
-        places = [(modules[name], _out_channels(name, modules[name]), _attach_behind) for name in dict.fromkeys(where)]
+        raise ValueError(f"where must be 'block', 'stage', module names or places, got {where!r}")
     if not places:
         raise ValueError(
             f"found no known {where} in {type(model).__name__}; pass where=[...] with names of modules whose output is "
-            f"(N, C, H, W), for example from: {', '.join(_candidates(model)[:40])}"
+            "(N, C, H, W): gamlib.attention_places(model) lists them"
         )
     return places
 
 
-def _block_place(module: nn.Module) -> Place | None:
+def _behind(model: nn.Module, channels: Mapping[str, int]) -> list[Home]:
+    modules = dict(unwrapped(model).named_modules(remove_duplicate=False))
+    for name in channels:
+        if name not in modules:
+            raise unknown_name("module", name, list(modules))
+    return [(modules[name], width, _attach_behind) for name, width in channels.items()]
+
+
+def _block_place(module: nn.Module) -> Home | None:
     kind, after = type(module), mobilenetv2.AttentionAfterInvertedResidual
     if kind in (*TORCHVISION_BLOCKS, *TORCHVISION_BLOCKS.values(), after):
         return module, _block_channels(module), partial(_attach_as, TORCHVISION_BLOCKS.get(kind, kind))
@@ -141,7 +186,7 @@ def _block_channels(block: nn.Module) -> int:
     return last.out_channels
 
 
-def _stage_places(model: nn.Module) -> list[Place]:
+def _stage_places(model: nn.Module) -> list[Home]:
     if ends := mobilenetv2.stage_ends(model):
         attach = partial(_attach_as, mobilenetv2.AttentionAfterInvertedResidual)
         return [(block, block.out_channels, attach) for block in ends]
@@ -172,29 +217,3 @@ def _attach_behind(module: nn.Module, attention: nn.Module) -> None:
 
 def _apply_attention(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
     return module.attention(output)
-
-
-def _check_has_one_output(name: str, module: nn.Module) -> None:
-    iterated = isinstance(module, (nn.ModuleList, nn.ModuleDict))
-    # Attention becomes a child, and a Sequential with a forward of its own might run its children once more.
-    unsure = isinstance(module, nn.Sequential) and type(module).forward is not nn.Sequential.forward
-    if iterated or unsure:
-        raise ValueError(
-            f"module {name!r} ({type(module).__name__}) is a container that its network runs in its own way; "
-            "name a module in it instead"
-        )
-
-
-def _candidates(model: nn.Module) -> list[str]:
-    return [name for name, module in model.named_modules() if name and type(module) in (nn.BatchNorm2d, nn.Sequential)]
-
-
-def _out_channels(name: str, module: nn.Module) -> int:
-    for layer in reversed(list(module.modules())):
-        for attribute in ("out_channels", "num_features", "num_channels"):  # convolutions, BatchNorms, GroupNorm
-            if isinstance(channels := getattr(layer, attribute, None), int):
-                return channels
-    raise ValueError(
-        f"module {name!r} ({type(module).__name__}) holds no Conv2d or BatchNorm2d, nor another layer that says "
-        "its channels; name one that does, such as the layer in front of it"
-    )
