@@ -1,14 +1,17 @@
 """Every mechanism against its literal reference, and on every road that a tensor can take through PyTorch."""
 
+import copy
+import warnings
+
 import pytest
 import reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modules import CASES, IDS, LAYOUTS, build, draw
-from torch import nn
+from torch import fx, nn
 
-from gamlib import GAM
+from gamlib import GAM, create_attention
 from gamlib.attention._checks import init_convs
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -162,3 +165,36 @@ def test_init_convs_covers_conv1d():
     init_convs(torch.nn.Sequential(layer))
     assert layer.bias.count_nonzero() == 0
     assert layer.weight.std().item() == pytest.approx((2 / (32 * 5)) ** 0.5, rel=0.1)
+
+
+@every_case
+@pytest.mark.parametrize("training", [False, True])
+def test_torch_fx_traces(name, options, training):
+    module = build(name, options, 16).train(training)
+    traced = fx.symbolic_trace(copy.deepcopy(module))
+    x = torch.randn(2, 16, 5, 7)
+    torch.testing.assert_close(traced(x), module(x))
+    with pytest.raises(ValueError, match=r"expected an input of shape \(N, 16, H, W\), got \(2, 15, 5, 7\)"):
+        traced(torch.randn(2, 15, 5, 7))
+
+
+@every_case
+def test_torch_jit_traces(name, options):
+    module, x = build(name, options, 16).eval(), torch.randn(2, 16, 5, 7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated, and it warns of the checks' branches
+        traced = torch.jit.trace(module, x)
+    assert torch.equal(traced(x), module(x))
+
+
+@pytest.mark.parametrize("name", ["cbam", "tam", "gam"])
+def test_one_value_per_channel_in_training_is_a_sentence(name):
+    module = create_attention(name, 16)
+    with pytest.raises(ValueError, match="BatchNorm needs more than one value per channel, got one image of 1 x 1"):
+        module(torch.randn(1, 16, 1, 1))
+    assert module.eval()(torch.randn(1, 16, 1, 1)).shape == (1, 16, 1, 1)
+
+
+def test_the_signature_that_circulates_is_told_what_to_write():
+    with pytest.raises(TypeError, match=r"write GAM\(64\), with other arguments by name.* got 64 beside the channels"):
+        GAM(64, 64)

@@ -36,10 +36,16 @@ def check_groups(groups: int, channels: int, hidden: int) -> None:
         )
 
 
-def check_input(x: Tensor, channels: int) -> None:
-    """Raise ValueError unless `x` is (N, channels, H, W)."""
+# torch.fx traces with tensors that have no values. In each file that calls this, torch.fx.wrap makes it one node.
+def check_input(x: Tensor, channels: int, normalises: bool = False) -> None:
+    """Raise ValueError unless `x` is (N, channels, H, W), more than one value per channel where it `normalises`."""
     if x.ndim != 4 or x.shape[1] != channels:
         raise ValueError(f"expected an input of shape (N, {channels}, H, W), got {tuple(x.shape)}")
+    if normalises and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+        raise ValueError(
+            "in training, BatchNorm needs more than one value per channel, got one image of 1 x 1; use a larger batch, "
+            "drop the last incomplete one, or call .eval()"
+        )
 
 
 def init_convs(module: nn.Module) -> None:

@@ -1,9 +1,21 @@
 """Bottleneck Attention Module (Park, Woo, Lee, Kweon: "BAM: Bottleneck Attention Module", BMVC 2018)."""
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from gamlib.attention._checks import check_hidden_channels, check_input, init_convs
+
+fx.wrap("check_input")
+fx.wrap("check_batch")
+
+
+def check_batch(x: Tensor) -> None:
+    """Raise ValueError for one image alone."""
+    if x.shape[0] < 2:
+        raise ValueError(
+            "BAM needs a batch of 2 or more in training (its channel branch normalises over the batch), got 1; "
+            "use a larger batch, drop the last incomplete one, or call .eval()"
+        )
 
 
 class ChannelBranch(nn.Module):
@@ -91,9 +103,6 @@ class BAM(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         check_input(x, self.channels)
-        if self.training and x.shape[0] < 2:
-            raise ValueError(
-                "BAM needs a batch of 2 or more in training (its channel branch normalises over the batch), got 1; "
-                "use a larger batch, drop the last incomplete one, or call .eval()"
-            )
+        if self.training:
+            check_batch(x)
         return x * (1 + self.gate(x))

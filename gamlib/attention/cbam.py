@@ -2,9 +2,11 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from gamlib.attention._checks import check_hidden_channels, check_input, check_kernel_size, init_convs
+
+fx.wrap("check_input")
 
 
 class CBAMChannelGate(nn.Module):
@@ -64,6 +66,6 @@ class CBAM(nn.Module):
         init_convs(self)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        check_input(x, self.channels)
+        check_input(x, self.channels, self.training)
         x = x * self.channel_gate(x)
         return x * self.spatial_gate(x)

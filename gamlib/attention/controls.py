@@ -3,10 +3,12 @@
 import math
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from gamlib.attention._checks import check_groups, check_hidden_channels, check_input, check_kernel_size, init_convs
 from gamlib.attention.gam import GAMChannelGate, GAMSpatialGate
+
+fx.wrap("check_input")
 
 
 class AddedGAM(nn.Module):

@@ -2,12 +2,22 @@
 
 from typing import Literal
 
+import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn.functional import channel_shuffle
+from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from gamlib._checks import check_boolean, unknown_name
 from gamlib.attention._checks import check_groups, check_hidden_channels, check_input, check_kernel_size, init_convs
+
+fx.wrap("check_input")
+
+
+def channel_shuffle(x: Float[Tensor, "n c h w"], groups: int) -> Float[Tensor, "n c h w"]:
+    """Channels dealt out: the first of each group, then the second of each."""
+    if torch.onnx.is_in_onnx_export():  # the older exporter lacks PyTorch's own
+        return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    return functional.channel_shuffle(x, groups)
 
 
 class GAMChannelGate(nn.Module):
@@ -74,13 +84,15 @@ class GAM(nn.Module):
     Shape: (N, C, H, W) -> (N, C, H, W); both gates are (N, C, H, W).
 
     Raises:
-        ValueError: at construction for a bad argument; in forward for an input that is not (N, channels, H, W).
+        TypeError: for GAM(in_channels, out_channels), as the code that circulates has it.
+        ValueError: at construction for a bad argument; in forward for an input that is not (N, channels, H, W), and in
+            training for one value per channel.
     """
 
     def __init__(
         self,
         channels: int,
-        *,
+        *more: object,
         reduction: int = 16,
         kernel_size: int = 7,
         groups: int = 1,
@@ -88,6 +100,11 @@ class GAM(nn.Module):
         channel: bool = True,
         spatial: bool = True,
     ) -> None:
+        if more:
+            raise TypeError(
+                f"GAM has as many channels behind it as before it, so write GAM({channels!r}), with other arguments by "
+                f"name, such as reduction=4; got {', '.join(map(repr, more))} beside the channels"
+            )
         super().__init__()
         hidden = check_hidden_channels(channels, reduction)
         check_kernel_size(kernel_size)
@@ -106,7 +123,7 @@ class GAM(nn.Module):
         init_convs(self)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        check_input(x, self.channels)
+        check_input(x, self.channels, self.training and self.spatial_gate is not None)
         if self.channel_gate is not None:
             x = x * self.channel_gate(x)
         if self.spatial_gate is not None:

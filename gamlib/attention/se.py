@@ -1,9 +1,11 @@
 """Squeeze-and-Excitation (Hu, Shen, Sun: "Squeeze-and-Excitation Networks", CVPR 2018)."""
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from gamlib.attention._checks import check_hidden_channels, check_input
+
+fx.wrap("check_input")
 
 
 class SEGate(nn.Module):

@@ -2,10 +2,12 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from gamlib._checks import check_integer
 from gamlib.attention._checks import check_input, check_kernel_size, init_convs
+
+fx.wrap("check_input")
 
 
 class PlaneGate(nn.Module):
@@ -54,7 +56,7 @@ class TripletAttention(nn.Module):
         init_convs(self)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        check_input(x, self.channels)
+        check_input(x, self.channels, self.training)
         cw = self.cw_gate(x.permute(0, 2, 1, 3)).permute(0, 2, 1, 3)  # (N, H, C, W) -> (N, 1, C, W) -> (N, C, 1, W)
         ch = self.ch_gate(x.permute(0, 3, 2, 1)).permute(0, 3, 2, 1)  # (N, W, H, C) -> (N, 1, H, C) -> (N, C, H, 1)
         hw = self.hw_gate(x)  # (N, 1, H, W)
