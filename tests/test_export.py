@@ -1,0 +1,42 @@
+"""ONNX, by both of PyTorch's exporters, run in onnxruntime with other N, H and W than at the export."""
+
+import warnings
+
+import onnxruntime
+import pytest
+import torch
+from modules import CASES, IDS, build
+from torch import nn
+
+from gamlib import create_model, insert_attention
+
+OPEN = {0: "n", 2: "h", 3: "w"}
+
+
+def session(network: nn.Module, x: torch.Tensor, path: str, dynamo: bool) -> onnxruntime.InferenceSession:
+    how = {"dynamic_shapes": (OPEN,)} if dynamo else {"input_names": ["x"], "dynamic_axes": {"x": OPEN}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the older exporter, and of the checks' branches in it
+        torch.onnx.export(network, (x,), path, dynamo=dynamo, **how)
+    return onnxruntime.InferenceSession(path)
+
+
+@pytest.mark.parametrize("dynamo", [False, True], ids=["older", "newer"])
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_mechanisms(tmp_path, name, options, dynamo):
+    module = build(name, options, 16)
+    exported = session(module, torch.randn(2, 16, 6, 5), str(tmp_path / "module.onnx"), dynamo)
+    for shape in ((2, 16, 6, 5), (3, 16, 7, 9)):
+        x = torch.randn(shape)
+        (y,) = exported.run(None, {exported.get_inputs()[0].name: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(y), module(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dynamo", [False, True], ids=["older", "newer"])
+def test_a_network_with_attention_behind_named_modules(tmp_path, dynamo):
+    network = create_model("resnet20", num_classes=10)
+    insert_attention(network, "gam", where=["relu", "layer1", "layer2.0"], reduction=4, groups=4)
+    exported = session(network.eval(), torch.randn(2, 3, 32, 32), str(tmp_path / "network.onnx"), dynamo)
+    x = torch.randn(3, 3, 48, 40)
+    (y,) = exported.run(None, {exported.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(y), network(x).detach(), rtol=1e-4, atol=1e-5)
