@@ -7,6 +7,7 @@ pass in training, and which `remove_attention` gave back to the bit. Prints a Ma
 """
 
 import argparse
+import copy
 import random
 import sys
 from collections import Counter
@@ -78,7 +79,15 @@ def image(network: nn.Module, name: str) -> Tensor:
     size = getattr(network, "pretrained_cfg", {}).get("input_size")
     if size is None:
         video = any(isinstance(m, nn.Conv3d) for m in network.modules())
-        size = (3, 8, 64, 64) if video else (3, 224, 224) if "vit" in name or "swin" in name else (3, 96, 96)
+        size = (
+            (3, 8, 64, 64)
+            if video
+            else (3, 299, 299)
+            if name == "inception_v3"
+            else (3, 224, 224)
+            if "vit" in name or "swin" in name
+            else (3, 96, 96)
+        )
     return torch.rand(2, *size)
 
 
@@ -90,7 +99,7 @@ def outputs(network: nn.Module, x: Tensor) -> list[Tensor]:
 
 def fault(network: nn.Module, places: list[Place], x: Tensor, detects: bool) -> str:
     """What goes wrong with attention at these places; empty where nothing does."""
-    state = {key: value.clone() for key, value in network.state_dict().items()}
+    state = copy.deepcopy(network.state_dict())
     before = outputs(network, x)
     classes = [type(m) for m in network.modules()]
     try:
