@@ -174,6 +174,7 @@ def kind(reason: str) -> str:
         "times in a forward pass",
         "not a map",
         "part of an attention",
+        "merge its branches",
         "attention of its own",
     ):
         if words in reason:

@@ -336,6 +336,19 @@ def test_the_table_of_places_can_be_printed_and_used():
     assert reasons["layer1.0.attention"] == "is a part of an attention module"
 
 
+def test_branches_that_can_be_merged_are_refused():
+    network = timm.create_model("repvgg_a0")
+    block = "stages.0.0"
+    assert isinstance(observe(network)[block], Place)
+    with pytest.raises(ValueError, match=rf"is a part of a RepVggBlock, which can merge .*; name '{block}'"):
+        insert_attention(network, "se", where=[f"{block}.conv_kxk"])
+    before = insert_attention(network, "tam", where=attention_places(network)).eval()(X)
+    for module in list(network.modules()):
+        if hasattr(module, "reparameterize"):
+            module.reparameterize()
+    torch.testing.assert_close(network(X), before, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "name",
     ["densenet121", "convnext_atto", "efficientnet_b0", "regnetx_002", "ghostnet_050", "hrnet_w18_small", "seresnet18"],

@@ -18,6 +18,7 @@ from gamlib.attention import create_attention, list_attention
 from gamlib.cost import count_macs, count_parameters, meta_copy
 
 SIZES = (64, 224)  # of the image that is tried, where none is given and the network names none
+MERGING = ("fuse", "fuse_convs", "reparameterize", "switch_to_deploy")  # methods of blocks that can
 ADDS = ("add", "add_", "__add__", "__radd__", "__iadd__")
 ACTIVATIONS = ("relu", "relu_", "silu", "silu_", "gelu", "hardswish", "hardswish_", "leaky_relu", "leaky_relu_")
 
@@ -79,9 +80,13 @@ def observe(model: nn.Module, x: Tensor | tuple | None = None) -> dict[str, Plac
     seen = _run(model, x)
     found: dict[str, Place | str] = {}
     inside = {part for m in model.modules() for part in getattr(attached(m), "modules", list)()}
+    merging = [m for name, m in model.named_modules() if name and _merges(name, m, seen.before)]
+    merged = {part: m for m in merging for part in m.modules() if part is not m}
     for name, module in model.named_modules(remove_duplicate=False):
         if name:
             found[name] = _place(name, module, module in inside, seen)
+        if module in merged and isinstance(found[name], Place):
+            found[name] = f"is a part of a {type(merged[module]).__name__}, which can merge its branches into one layer"
     return found
 
 
@@ -105,6 +110,14 @@ def channels_of(names: Sequence[str], found: dict[str, Place | str]) -> dict[str
             advice = f"; name {' or '.join(map(repr, instead))} instead" if instead else ""
             raise ValueError(f"attention can't stand behind module {name!r}: it {reason}{advice}")
     return {name: found[name].shape[0] for name in names}
+
+
+def _merges(name: str, module: nn.Module, before: set[str]) -> bool:
+    """Whether it is trained as several branches, which are added, and used as one convolution, as in RepVGG."""
+    children = module.named_children()
+    lists = [(f"{at}.{i}", m) for at, m in children if isinstance(m, nn.ModuleList) for i, m in enumerate(m)]
+    branches = [at for at, _ in (*module.named_children(), *lists) if f"{name}.{at}" in before]
+    return len(branches) > 1 and any(callable(getattr(module, method, None)) for method in MERGING)
 
 
 @cache
