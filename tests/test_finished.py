@@ -281,3 +281,36 @@ def test_a_finished_run_is_returned_where_no_lock_can_be_made(finished, data, mo
     monkeypatch.setattr("gamlib.training.folder.open", refuse, raising=False)
     assert fit(probe(), data, TINY, out=finished) == results.read(finished / "result.json")[0]
     assert content(finished) == before
+
+
+def test_another_runs_result_is_not_handed_out(whole, data, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    fit(probe("se"), data, TINY, out=tmp_path / "other")
+    expected = (whole / "result.json").read_bytes()
+    shutil.copy(tmp_path / "other" / "result.json", tmp_path / "run")
+    with pytest.warns(UserWarning, match="is of se with seed 0, but weights.safetensors is not; written anew"):
+        assert fit(probe(), data, TINY, out=tmp_path / "run").label == "gam"
+    assert json.loads((tmp_path / "run" / "result.json").read_bytes())["runs"][0]["network"]["attention"] == "gam"
+    assert b'"gam"' in expected
+    shutil.copy(tmp_path / "other" / "result.json", tmp_path / "run")
+    for path in checkpoint.paths(tmp_path / "run"):
+        path.unlink()
+    with pytest.raises(CheckpointError, match=r"is of se with seed 0, but weights\.safetensors is not"):
+        fit(probe(), data, TINY, out=tmp_path / "run")
+
+
+def test_what_a_lock_or_a_chart_would_write_over_is_kept(data, tmp_path, capsys):
+    (tmp_path / "keep").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "keep")
+    fit(probe(), data, TINY, out=tmp_path / "run")
+    assert (tmp_path / "keep").read_text() == "mine"
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both" / "compare.png").write_text("mine")
+    assert main(["compare", "--attention", "none", "--out", str(tmp_path / "both")]) == 2
+    assert "holds a compare.png without a compare.json" in capsys.readouterr().err
+
+
+def test_dollars_in_a_name_are_drawn(finished):
+    (run,) = results.read(finished / "result.json")
+    assert results.draw_errors([dataclasses.replace(run, data="a$\\frac$b")]).savefig(finished / "x.png") is None

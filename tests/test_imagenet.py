@@ -233,6 +233,15 @@ def die(path):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def test_what_is_too_long_for_its_format_is_named_and_the_rest_is_written(root, tmp_path, capsys):
+    for name in ("a.webp", "b.jpg"):
+        Image.new("RGB", (300, 20_000)).save(root / "train" / "digit0" / name, format="PNG")
+    assert main(["resize", str(root), str(tmp_path / "small")]) == 1
+    told = capsys.readouterr()
+    assert "24 images written" in told.out
+    assert "b.jpg: too long to be shrunk (300 x 20000 pixels)" in told.err
+
+
 def test_a_worker_that_is_killed_ends_the_command(root):
     with pytest.raises(DataError, match="a worker process was killed"):
         list(map_files(die, list(root.glob("*/*/*"))))

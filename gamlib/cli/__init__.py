@@ -67,6 +67,9 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
         print(f"{program}: {f'{error.filename}: {reason}' if reason and error.filename else error}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
+        if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+            print(f"{program}: torch.compile fails here ({first_line(error)}); leave out --compile", file=sys.stderr)
+            return 2
         if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
             raise
         reason = f" ({first_line(error)})" if str(error) else ""

@@ -3,6 +3,7 @@
 import argparse
 
 from gamlib import plan, results
+from gamlib._files import whole
 from gamlib.cli.options import Command, UsageError, folder, name, usable
 from gamlib.results import Result
 
@@ -44,7 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.chart is not None:
             figure = usable(results.draw_errors, beside + runs, arguments.against)
             # What it was drawn from, so that a test can tell whether it is still true.
-            figure.savefig(arguments.chart, dpi=150, metadata={"Description": results.digest_of(beside + runs)})
+            about = {"Description": results.digest_of(beside + runs)}
+            with whole(arguments.chart) as partial:
+                figure.savefig(partial, dpi=150, format="png", metadata=about)
             print(f"Chart: {arguments.chart}")
     if not found:
         raise UsageError(f"--against {arguments.against}: no recorded study compares anything with it; try none")

@@ -14,6 +14,7 @@ from gamlib.data.listing import list_images
 from gamlib.data.parallel import map_files
 
 QUALITY = 90  # of JPEGs
+LONGEST = 16383  # pixels of a side, that all formats can hold (WebP's limit)
 
 
 def resize_tree(source: Path, target: Path) -> tuple[int, list[str]]:
@@ -52,11 +53,13 @@ def _resize(source: Path, target: Path, path: Path) -> str | None:
     except BadImage as error:
         return f"{shown(source / path)}: {error}"
     short = min(image.size)
+    size = tuple(round(side * RESIZED / short) for side in image.size)
+    if short > RESIZED and max(size) > LONGEST:
+        return f"{shown(source / path)}: too long to be shrunk ({image.size[0]} x {image.size[1]} pixels)"
     with whole(target / path, sync=False) as partial:  # a million of them; what a crash cuts, the next call mends
         if short <= RESIZED:
             shutil.copyfile(source / path, partial)
         else:
-            size = tuple(round(side * RESIZED / short) for side in image.size)
             image = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
             image.save(partial, format=Image.registered_extensions()[path.suffix.lower()], quality=QUALITY)
     return None

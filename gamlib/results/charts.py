@@ -99,7 +99,8 @@ def draw_errors(runs: Sequence[Result], control: str | None = None) -> "Figure":
     axes.set_yticks(range(len(rows)), [f"{g[0].label}\n{g[0].parameters / 1e6:.2f} M parameters" for g in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     first = runs[0]
-    axes.set_title(f"{first.data}, {first.network['name']}, {first.recipe['epochs']} epochs")
+    title = f"{first.data}, {first.network['name']}, {first.recipe['epochs']} epochs"
+    axes.set_title(title.replace("$", r"\$"))
     axes.set_xlabel("top-1 error (%), lower is better")
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)

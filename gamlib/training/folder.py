@@ -62,7 +62,7 @@ class RunFolder:
         except ModuleNotFoundError:
             return
         try:
-            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until __exit__)
+            self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 (held until __exit__)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
@@ -114,6 +114,9 @@ class RunFolder:
         try:
             about, weights = unpack(self.path / WEIGHTS)
             result = results.read(self.path / RESULT)[0]
+            theirs = {key: json.loads(about[key]) for key in ("network", "run") if "run" in about}
+            if theirs and (result.network, str(result.seed)) != (theirs["network"], theirs["run"]["seed"]):
+                raise ValueError(f"{RESULT} is of {result.label} with seed {result.seed}, but {WEIGHTS} is not")
         except (ValueError, OSError) as error:
             if state is None:
                 raise checkpoint.CheckpointError(
