@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -245,6 +246,36 @@ def test_what_is_too_long_for_its_format_is_named_and_the_rest_is_written(root, 
 def test_a_worker_that_is_killed_ends_the_command(root):
     with pytest.raises(DataError, match="a worker process was killed"):
         list(map_files(die, list(root.glob("*/*/*"))))
+
+
+def is_running(pid):
+    """A process that has ended stays a zombie, Z, until it is asked for."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout.strip()
+    return state != "" and not state.startswith("Z")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_of_a_command_that_is_killed_end(tmp_path, number):
+    script = f"""
+import os, time
+from gamlib.data.parallel import map_files
+
+def work(item):
+    open({str(tmp_path)!r} + "/" + str(os.getpid()), "w").close()
+    time.sleep(300)
+
+list(map_files(work, range(64)))
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    while not (names := [path.name for path in tmp_path.iterdir()]):
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(number)
+    process.wait(timeout=30)
+    end = time.monotonic() + 20
+    while (left := [name for name in names if is_running(name)]) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert left == []
 
 
 def test_workers_ignore_signals():

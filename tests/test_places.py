@@ -216,7 +216,7 @@ class Odd(nn.Module):
     ("name", "reason"),
     [
         ("twice", "runs 2 times in a forward pass"),
-        ("alias", "runs 2 times in a forward pass"),
+        ("alias", "is 'twice' under another name"),
         ("never", "is never run as a whole"),
         ("body", "is never run as a whole.*name 'body.0' or 'body.1'"),
         ("all", "runs its parts, whatever they are"),

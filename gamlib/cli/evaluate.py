@@ -35,7 +35,7 @@ def add(commands) -> None:
     command.add("checkpoint", folder, "CHECKPOINT", kinds)
     command.add("--data", name, "NAME", "by default the data that it was trained on")
     add_data_options(command)
-    add_speed_options(command)
+    add_speed_options(command, trains=False)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -134,13 +134,14 @@ def add_data_options(command: Command) -> None:
     command.add("--workers", int, "N", "imagenet: processes that decode images, 0 or more; by default one per core")
 
 
-def add_speed_options(command: Command) -> None:
-    """An option for each switch of Speed."""
+def add_speed_options(command: Command, trains: bool = True) -> None:
+    """An option for each switch of Speed; where nothing `trains`, for those that a test takes."""
     command.group("speed: nothing here changes more than the rounding")
     command.add("--precision", PRECISIONS, "", "auto: what the device is fast in", default=Speed.precision)
     command.add("--channels-last", bool, "", "memory layout (by default on)", default=Speed.channels_last)
-    command.add("--fused", bool, "", "update in one kernel (by default on)", default=Speed.fused)
-    command.add("--compile", bool, "", "torch.compile, for GPUs (by default off)", default=Speed.compile)
+    if trains:
+        command.add("--fused", bool, "", "update in one kernel (by default on)", default=Speed.fused)
+        command.add("--compile", bool, "", "torch.compile, for GPUs (by default off)", default=Speed.compile)
 
 
 def add_recipe_options(command: Command) -> None:
@@ -213,7 +214,8 @@ def check_reduction(reduction: int | None, attentions: Sequence[str]) -> None:
 
 def chosen_speed(arguments: argparse.Namespace) -> Speed:
     """The switches."""
-    return Speed(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Speed)})
+    names = [field.name for field in dataclasses.fields(Speed)]
+    return Speed(**{name: getattr(arguments, name) for name in names if hasattr(arguments, name)})
 
 
 def chosen_data(arguments: argparse.Namespace, name: str, test_only: bool = False) -> Data:

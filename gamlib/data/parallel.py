@@ -1,8 +1,11 @@
 """The same work on many files, in as many processes as there are cores."""
 
 import functools
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,8 +22,7 @@ def map_files(function: Callable[[Item], Answer], items: Sequence[Item]) -> Iter
     Raises:
         DataError: where one of the processes dies, for want of memory for example.
     """
-    # Ctrl-C reaches all processes of a terminal; the one in front stops the others.
-    with ProcessPoolExecutor(default_workers(), None, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    with ProcessPoolExecutor(default_workers(), None, _follow, (os.getpid(),)) as pool:
         try:
             answers = pool.map(functools.partial(with_warnings, function), items, chunksize=16)
             bar = progress_bar(answers, sys.stderr, total=len(items), unit="image")
@@ -34,3 +36,16 @@ def map_files(function: Callable[[Item], Answer], items: Sequence[Item]) -> Iter
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _follow(parent: int) -> None:
+    """What a worker does first: it ends when its parent does, however that ends."""
+    # Ctrl-C reaches all processes of a terminal; the one in front stops the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -148,15 +148,17 @@ class _Seen:
 
 
 def _place(name: str, module: nn.Module, is_inside: bool, seen: _Seen) -> Place | str:
-    outputs = seen.outputs[seen.first_name[name]]
+    outputs = seen.outputs[name]
     kind = type(module).__name__
+    if name != seen.first_name[name]:
+        return f"is {seen.first_name[name]!r} under another name"
     if is_inside:
         return "is a part of an attention module"
     if attached(module) is not None:
         return "has an attention module already"
     if hasattr(module, "attention"):
         return f"({kind}) has an attention of its own, under the name that the new one would have"
-    if _is_container(module) or seen.first_name[name] in seen.iterates:
+    if _is_container(module) or name in seen.iterates:
         return f"({kind}) runs its parts, whatever they are, in its own way"
     if len(outputs) != 1:
         how = "is never run as a whole" if not outputs else f"runs {len(outputs)} times"
@@ -164,9 +166,9 @@ def _place(name: str, module: nn.Module, is_inside: bool, seen: _Seen) -> Place 
     if not isinstance(outputs[0], torch.Size):
         return f"({kind}) returns {outputs[0]}, not a map (N, C, H, W) of the image's shape"
     above = [name[:i] for i, letter in enumerate(name) if letter == "."]  # timm's norms hold an activation
-    if reason := next((seen.fused[n] for n in (seen.first_name[name], *above) if n in seen.fused), None):
+    if reason := next((seen.fused[n] for n in (name, *above) if n in seen.fused), None):
         return reason
-    addition = [word for word in ("before", "after") if seen.first_name[name] in getattr(seen, word)]
+    addition = [word for word in ("before", "after") if name in getattr(seen, word)]
     return Place(name, tuple(outputs[0][1:]), kind, " and ".join(addition))
 
 
