@@ -250,6 +250,12 @@ def test_what_another_program_left_is_not_written_over(data, tmp_path, name):
     assert (tmp_path / name).read_text() == "mine"
 
 
+def test_a_folder_in_the_logs_place_is_refused_at_once(data, tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(CheckpointError, match="holds what a run or another program left"):
+        fit(probe(), data, TINY, out=tmp_path)
+
+
 def test_another_programs_comparison_is_not_written_over(tmp_path, capsys):
     (tmp_path / "compare.json").write_text("{}")
     assert main(["compare", "--attention", "none", "--out", str(tmp_path)]) == 2

@@ -12,7 +12,7 @@ from gamlib import GAM, __version__, register_attention
 from gamlib.__main__ import main
 from gamlib._files import file_name
 from gamlib.attention import registry
-from gamlib.cli import COMMANDS, parser
+from gamlib.cli import COMMANDS, exit_code, parser
 from gamlib.cli.options import chosen_recipe
 from gamlib.compare import compare
 from gamlib.data import puzzles
@@ -182,3 +182,21 @@ def test_version_and_help(capsys):
         assert field.metadata["meaning"] in told
     for shown in ("(default: puzzles-joint)", "(default: 300.0)", "(laptop: 128)", "0 or more", "between 0 and 1"):
         assert shown in told
+
+
+@pytest.mark.parametrize("wrong", [{"RANK": "abc"}, {"MASTER_PORT": "-1"}, {"RANK": "2"}])
+def test_variables_that_torchrun_would_not_set(monkeypatch, capsys, wrong):
+    usual = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
+    for name, value in (usual | wrong).items():
+        monkeypatch.setenv(name, value)
+    assert main(["train"]) == 2
+    assert "these are no variables of torchrun's: RANK=" in capsys.readouterr().err
+
+
+def test_where_another_process_has_ended(monkeypatch, capsys):
+    def lost():
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:533] Connection closed by peer [127.0.0.1]:43121")
+
+    monkeypatch.setattr("gamlib.training.distributed.world_size", lambda: 2)
+    assert exit_code("gamlib train", lost) == 2
+    assert capsys.readouterr().err == "gamlib train: another of the processes has ended; its own message says why\n"

@@ -11,7 +11,7 @@ import torch
 from gamlib._output import Output
 from gamlib._version import __version__
 from gamlib.cli import compare, doctor, evaluate, paper, resize, results, train
-from gamlib.cli.options import Help, UsageError, first_line
+from gamlib.cli.options import Help, UsageError, first_line, usable
 from gamlib.data import DataError
 from gamlib.training import CheckpointError, Diverged, Stopped, distributed
 
@@ -50,7 +50,7 @@ def run_command(arguments: argparse.Namespace) -> int:
 
     def work() -> int:
         if arguments.command in ("train", "evaluate", "compare"):
-            distributed.start()
+            usable(distributed.start)
         if not distributed.is_main_process():
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the command ends)
         return arguments.run(arguments)
@@ -69,6 +69,9 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
     except (MemoryError, RuntimeError) as error:
         if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
             print(f"{program}: torch.compile fails here ({first_line(error)}); leave out --compile", file=sys.stderr)
+            return 2
+        if distributed.world_size() > 1 and "onnection" in str(error):
+            print(f"{program}: another of the processes has ended; its own message says why", file=sys.stderr)
             return 2
         if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
             raise

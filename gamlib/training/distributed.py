@@ -15,10 +15,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def start() -> None:
-    """Join the other processes, where torchrun started this one; a second call does nothing."""
+    """Join the other processes, where torchrun started this one; a second call does nothing.
+
+    Raises:
+        ValueError: for variables that torchrun would not have set so.
+    """
     variables = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     if dist.is_initialized() or not all(name in os.environ for name in variables):
         return
+    told = {name: os.environ[name] for name in variables}
+    are_numbers = all(told[name].isdecimal() for name in variables if name != "MASTER_ADDR")
+    if not are_numbers or int(told["RANK"]) >= int(told["WORLD_SIZE"]):
+        given = " ".join(f"{name}={value}" for name, value in told.items())
+        raise ValueError(f"these are no variables of torchrun's: {given}; unset them, or start this with torchrun")
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     # An hour: while one process downloads a data set, the others wait.

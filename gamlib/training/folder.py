@@ -108,7 +108,7 @@ class RunFolder:
         if self.path is None:
             return None
         # A log or a chart without a checkpoint may be another program's.
-        foreign = state is None and any((self.path / name).is_file() for name in (LOG, CURVES))
+        foreign = state is None and ((self.path / LOG).exists() or (self.path / CURVES).is_file())
         if not foreign and not any((self.path / name).exists() for name in (RESULT, WEIGHTS)):
             return None
         try:
