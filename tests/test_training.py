@@ -16,7 +16,7 @@ from gamlib.data import Dataset, puzzles
 from gamlib.training import CheckpointError, Diverged, Recipe, Speed, evaluate, fit, recipes
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.metrics import count, cross_entropy, means
-from gamlib.training.trainer import Trainer
+from gamlib.training.trainer import Trainer, check_batches
 
 TINY = Recipe("tiny", epochs=3, lr=0.1, schedule="one-cycle", batch_size=32)
 
@@ -530,3 +530,9 @@ def test_commit_is_gamlibs_own_or_none(monkeypatch):
     results.commit.cache_clear()
     assert results.commit() is None
     results.commit.cache_clear()
+
+
+def test_one_image_among_two_processes_is_too_few(monkeypatch):
+    monkeypatch.setattr("gamlib.training.distributed.world_size", lambda: 2)
+    with pytest.raises(ValueError, match="batch_size=1 leaves a last batch of 1 of 100 images for 2 processes"):
+        check_batches(100, 1)

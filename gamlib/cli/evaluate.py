@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from gamlib import data
+from gamlib._paths import recorded
 from gamlib.attention import is_known, list_attention
 from gamlib.cli.options import (
     Command,
@@ -77,6 +78,8 @@ def load(path: Path) -> tuple[nn.Module, str, Sequence[str]]:
         UsageError: where there is none, or it is a reader's own network, which only its own code can build.
         CheckpointError: for a damaged checkpoint.
     """
+    if not path.exists():
+        raise UsageError(f"no such checkpoint: {path}; networks that ship with gamlib lie in {recorded('zoo')}")
     if path.is_dir():
         found = [path / WEIGHTS] if (path / WEIGHTS).is_file() else checkpoint.paths(path)
         if not found:

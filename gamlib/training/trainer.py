@@ -266,7 +266,7 @@ def check_batches(images: int, batch_size: int) -> None:
     """Raise ValueError where a process would get too few images of the epoch's last batch for BatchNorm."""
     processes = distributed.world_size()
     last = images % batch_size or min(batch_size, images)
-    if batch_size > 1 and last < 2 * processes:
+    if max(batch_size, processes) > 1 and last < 2 * processes:
         among = f" for {processes} processes" if processes > 1 else ""
         raise ValueError(
             f"batch_size={batch_size} leaves a last batch of {last} of {images:,} images{among}, "
