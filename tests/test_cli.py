@@ -173,7 +173,7 @@ MISTAKES = [
     ),
     (["train", "--bad-images", "skip"], "--bad-images is for imagenet alone, not for puzzles-joint"),
     (["evaluate", "no-such-file"], "no such checkpoint: no-such-file"),
-    (["evaluate", "no-such.safetensors"], "no such file: no-such.safetensors"),
+    (["evaluate", "no-such.safetensors"], "no such checkpoint: no-such.safetensors"),
     (["train", "--save-every", "-5"], "save_every must be 0 seconds or more, got -5.0"),
     (["resize", "no-such-folder", "there"], "no-such-folder is not a folder"),
     (["doctor", "--data", "imagenet", "no-such-folder"], "ImageNet is not here"),
