@@ -63,7 +63,7 @@ def compare(
     if (out / "compare.json").exists():
         results.read(out / "compare.json")  # another program's is not written over
     elif (out / "compare.png").exists():
-        raise ValueError(f"{out} holds a compare.png without a compare.json, and it would be written over; use another")
+        raise ValueError(f"{out} holds a compare.png without a compare.json, which would be lost; use another folder")
     runs = []
     for data in datasets:
         for seed in dict.fromkeys(seeds):

@@ -58,10 +58,8 @@ def networks(source: str) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
         return
     for name in torchvision.models.list_models():
         if not name.startswith(("raft", "quantized")):
-            more = {"weights_backbone": None} if "cnn" in name or "net_res" in name or "ssd" in name else {}
-            more |= (
-                {"weights_backbone": None} if name.startswith(("fcn", "deeplab", "lraspp", "fcos", "retina")) else {}
-            )
+            known = ("cnn", "net_res", "ssd", "fcn", "deeplab", "lraspp", "fcos", "retina")  # built on a backbone
+            more = {"weights_backbone": None} if any(part in name for part in known) else {}
             more |= {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
             yield name, lambda name=name, more=more: torchvision.models.get_model(name, weights=None, **more)
 

@@ -82,9 +82,12 @@ def observe(model: nn.Module, x: Tensor | tuple | None = None) -> dict[str, Plac
     inside = {part for m in model.modules() for part in getattr(attached(m), "modules", list)()}
     merging = [m for name, m in model.named_modules() if name and _merges(name, m, seen.before)]
     merged = {part: m for m in merging for part in m.modules() if part is not m}
+    first = {module: name for name, module in model.named_modules()}
     for name, module in model.named_modules(remove_duplicate=False):
         if name:
             found[name] = _place(name, module, module in inside, seen)
+        if name != first[module]:
+            found[name] = f"is {first[module]!r} under another name"
         if module in merged and isinstance(found[name], Place):
             found[name] = f"is a part of a {type(merged[module]).__name__}, which can merge its branches into one layer"
     return found
@@ -114,9 +117,9 @@ def channels_of(names: Sequence[str], found: dict[str, Place | str]) -> dict[str
 
 def _merges(name: str, module: nn.Module, before: set[str]) -> bool:
     """Whether it is trained as several branches, which are added, and used as one convolution, as in RepVGG."""
-    children = module.named_children()
+    children = list(module.named_children())
     lists = [(f"{at}.{i}", m) for at, m in children if isinstance(m, nn.ModuleList) for i, m in enumerate(m)]
-    branches = [at for at, _ in (*module.named_children(), *lists) if f"{name}.{at}" in before]
+    branches = [at for at, _ in (*children, *lists) if f"{name}.{at}" in before]
     return len(branches) > 1 and any(callable(getattr(module, method, None)) for method in MERGING)
 
 
@@ -144,14 +147,11 @@ class _Seen:
     before: set[str]  # whose output a residual addition takes
     after: set[str]  # whose output it gives, an activation behind it counted in
     iterates: set[str]  # which run whatever parts they have, and would run attention among them
-    first_name: dict[str, str]  # of a module that goes by several
 
 
 def _place(name: str, module: nn.Module, is_inside: bool, seen: _Seen) -> Place | str:
     outputs = seen.outputs[name]
     kind = type(module).__name__
-    if name != seen.first_name[name]:
-        return f"is {seen.first_name[name]!r} under another name"
     if is_inside:
         return "is a part of an attention module"
     if attached(module) is not None:
@@ -183,7 +183,7 @@ def _run(model: nn.Module, x: Tensor | tuple | None) -> _Seen:
             except Exception as error:  # a network may hold anything
                 errors.append(f"it can't be copied: {error}")
                 continue
-            with torch.random.fork_rng(devices=[]):  # a network of zeros would do, but detectors find nothing in it
+            with torch.random.fork_rng(devices=[]):  # zeros would do, but detectors find nothing in them
                 tried = given or (torch.rand(1, *shape, dtype=like.dtype),)
                 tried = tuple(t.to(device) if isinstance(t, Tensor) else t for t in tried)
                 try:
@@ -208,9 +208,8 @@ def _shapes(model: nn.Module) -> list[tuple[int, int, int]]:
 
 def _watch(model: nn.Module, x: tuple) -> _Seen:
     names = {module: name for name, module in model.named_modules()}
-    first = {name: names[module] for name, module in model.named_modules(remove_duplicate=False)}
     height, width = next((t.shape[2:] for t in x if isinstance(t, Tensor) and t.ndim == 4), (None, None))
-    seen = _Seen(defaultdict(list), {}, set(), set(), set(), first)
+    seen = _Seen(defaultdict(list), {}, set(), set(), set())
 
     # What is to be known of a tensor is written on it: its id might be given to another one.
     def watch(module: nn.Module, args: tuple, output: object) -> None:

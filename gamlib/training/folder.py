@@ -114,8 +114,8 @@ class RunFolder:
         try:
             about, weights = unpack(self.path / WEIGHTS)
             result = results.read(self.path / RESULT)[0]
-            theirs = {key: json.loads(about[key]) for key in ("network", "run") if "run" in about}
-            if theirs and (result.network, str(result.seed)) != (theirs["network"], theirs["run"]["seed"]):
+            run = json.loads(about.get("run", "{}"))  # before December 2026 the weights did not say whose they were
+            if run and (result.network, str(result.seed)) != (json.loads(about["network"]), run["seed"]):
                 raise ValueError(f"{RESULT} is of {result.label} with seed {result.seed}, but {WEIGHTS} is not")
         except (ValueError, OSError) as error:
             if state is None:
@@ -126,9 +126,8 @@ class RunFolder:
             if (self.path / WEIGHTS).exists() and (self.path / RESULT).exists():
                 warnings.warn(f"{error}; written anew from the last checkpoint", stacklevel=3)
             return None
-        # Before December 2026 the weights did not say which run's they were; then the checkpoint must.
-        if "run" in about or state is None:
-            saved = {"run": json.loads(about.get("run", "{}")), "recipe": result.recipe}
+        if run or state is None:  # else the checkpoint tells whose they are
+            saved = {"run": run, "recipe": result.recipe}
             checkpoint.check_run(saved, own["run"], self.path / WEIGHTS, own["recipe"])
         elif state["epoch"] < own["recipe"]["epochs"]:
             return None
