@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from gamlib import create_model, data, list_models, plan
+from gamlib import create_model, data, list_models
 from gamlib._checks import check_integer, check_seed, unknown_name
 from gamlib.attention import list_attention, list_controls
+from gamlib.course import plan
 from gamlib.training import Speed, recipes
 
 FIELDS = [field.name for field in dataclasses.fields(plan.Study) if field.name != "runs"]

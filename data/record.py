@@ -22,16 +22,16 @@ import torch
 from check_plan import check
 from safetensors.torch import load_file
 
-from gamlib import cli, create_model, data, plan, results
+from gamlib import cli, create_model, data, results
 from gamlib._device import best_device, device_name
 from gamlib._files import write
 from gamlib._paths import PACKAGE
 from gamlib.cli.options import UsageError, usable
-from gamlib.course import claims
+from gamlib.course import claims, plan
+from gamlib.course.plan import Planned, Study
 from gamlib.data import DataError
 from gamlib.models import fitting_stem
 from gamlib.models.weights import pack
-from gamlib.plan import Planned, Study
 from gamlib.training import Diverged, Speed, checkpoint, evaluate, fit, recipes
 from gamlib.training.folder import LOG
 from gamlib.training.forecast import duration, forecast
@@ -106,7 +106,8 @@ def positive(kind: type):
 
 
 def owed(studies: list[Study], arguments: argparse.Namespace) -> None:
-    """Print what is owed, and what it costs: recorded on this very device, else measured on a few steps."""
+    """Print the plan's state, then what each run costs here: recorded on this very device, else measured on a few steps."""
+    print(f"{plan.table(studies)}\n\nOf these, on this machine:")
     for study, runs in chosen(studies, arguments):
         costs = Costs(study, arguments)
         print(f"{study.name}: {len(runs)} runs")

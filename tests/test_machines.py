@@ -42,7 +42,8 @@ def wheel(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "gamlib", site / "gamlib", ignore=shutil.ignore_patterns("__pycache__"))
     for source in ("results", "zoo"):
         shutil.copytree(ROOT / "data" / source, site / "gamlib" / "_data" / source)
-    shutil.copy(ROOT / "data" / "plan.json", site / "gamlib" / "_data")
+    for name in ("plan.json", "paper.csv"):
+        shutil.copy(ROOT / "data" / name, site / "gamlib" / "_data")
     return site
 
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gamlib import create_model, data, plan, results
-from gamlib.__main__ import main
+from gamlib import create_model, data, results
+from gamlib.course import plan
 from gamlib.training import Diverged, Speed, recipes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -164,10 +164,10 @@ def test_what_is_no_plan(tmp_path):
         check_plan.check(write(tmp_path, tiny(), tiny(name="other", beside="tiny")))
 
 
-def test_the_table_of_what_is_missing(capsys):
-    assert main(["results", "--missing"]) == 0
+def test_the_table_of_what_is_owed(capsys):
+    assert record.main(["owed", "--study", "puzzles-joint"]) == 0
     printed = capsys.readouterr().out
-    assert printed.strip() == plan.table(STUDIES)
+    assert printed.startswith(f"{plan.table(STUDIES)}\n")
     for study in STUDIES:
         (line,) = [line for line in printed.splitlines() if line.startswith(f"| {study.name} |")]
         owed = len(study.runs) - len(study.recorded())
@@ -435,4 +435,4 @@ def test_only_what_needs_a_gpu_where_that_is_asked(tmp_path, capsys):
     path = write(tmp_path, tiny(), tiny(name="other", needs="gpu"))
     assert record.main(["owed", "--gpu", "--plan", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert printed.splitlines() == ["other: 1 runs that need a GPU", "Nothing is owed that this machine can run."]
+    assert printed.splitlines()[-2:] == ["other: 1 runs that need a GPU", "Nothing is owed that this machine can run."]

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from gamlib import create_model, data, plan, results
+from gamlib import create_model, data, results
 from gamlib._paths import recorded
-from gamlib.course import claims
+from gamlib.course import claims, plan
 from gamlib.data import DataError
 from gamlib.training import Speed, evaluate, recipes
 

@@ -15,7 +15,7 @@ LAYERS = [
     ("gamlib",),  # the public names, for readers
     ("results",),
     ("training",),
-    ("paper", "explain", "compare", "plan"),
+    ("paper", "explain", "compare"),
     ("doctor",),
     ("cli", "course"),
     ("__main__",),

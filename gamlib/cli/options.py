@@ -70,10 +70,6 @@ class Command:
         has_one = default is not None and kind is not bool
         self._group.add_argument(option, help=f"{meaning} (default: {shown})" if has_one else meaning, **more)
 
-    def add_flag(self, option: str, meaning: str) -> None:
-        """An option without a value."""
-        self._group.add_argument(option, action="store_true", help=meaning)
-
 
 def usable(function, *values, **named):
     """function(*values), with a ValueError turned into a message for the person at the command line."""

@@ -2,7 +2,7 @@
 
 import argparse
 
-from gamlib import plan, results
+from gamlib import results
 from gamlib._files import whole
 from gamlib.cli.options import Command, UsageError, folder, name, usable
 from gamlib.results import Result
@@ -13,52 +13,38 @@ def add(commands) -> None:
     meaning = "tables of the recorded runs, or of your own"
     example = "gamlib results cifar100-resnet20-laptop --against none"
     command = Command(commands, "results", meaning, example, run)
-    kinds = "a recorded result, a .json file, or a folder that train or compare wrote; by default all recorded ones"
+    kinds = "a recorded result, a .json file, or a folder that train or compare wrote; several are read as one"
     command.add("source", name, "SOURCE", kinds, nargs="*")
     against = "also each network's error minus this one's, paired seed by seed"
     command.add("--against", name, "LABEL", against)
-    command.add("--chart", folder, "FILE.png", "also a chart of one source: a dot per seed, intervals, --against")
-    command.add_flag("--missing", "the plan of runs: done, owed, and what that costs")
+    command.add("--chart", folder, "FILE.png", "also a chart: a dot per seed, intervals, --against")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a table for each source."""
-    if arguments.missing:
-        if arguments.source or arguments.against or arguments.chart:
-            raise UsageError("--missing shows the plan of runs; it goes with no source and no other option")
-        print(plan.table(plan.read()))
-        return 0
-    if arguments.chart is not None and len(arguments.source) != 1:
-        raise UsageError(f"--chart draws one source, got {len(arguments.source)}")
+    """Print a table of the sources together, or of each recorded result."""
+    if arguments.chart is not None and not arguments.source:
+        raise UsageError("--chart draws the runs of one network on one data set; name their source")
     if arguments.chart is not None and arguments.chart.suffix.lower() != ".png":
         raise UsageError(f"--chart writes a PNG: a name that ends in .png, got {str(arguments.chart)!r}")
     found = arguments.against is None
-    for source in arguments.source or results.list_recorded():
-        runs = read(source)
-        print(f"{source}\n\n{results.table(runs)}\n")
-        beside = controls(source) if arguments.against or arguments.chart else []
-        labels = {run.label for run in beside + runs}
+    for sources in [arguments.source] if arguments.source else [[name] for name in results.list_recorded()]:
+        runs = [run for source in dict.fromkeys(sources) for run in read(source)]
+        print(f"{', '.join(sources)}\n\n{results.table(runs)}\n")
+        labels = {run.label for run in runs}
         # Among all recorded runs, those of studies with nothing to compare are no mistake of the reader's.
         if arguments.against and (arguments.source or (arguments.against in labels and len(labels) > 1)):
-            print(f"{usable(results.differences, beside + runs, arguments.against)}\n")
+            print(f"{usable(results.differences, runs, arguments.against)}\n")
             found = True
         if arguments.chart is not None:
-            figure = usable(results.draw_errors, beside + runs, arguments.against)
+            figure = usable(results.draw_errors, runs, arguments.against)
             # What it was drawn from, so that a test can tell whether it is still true.
-            about = {"Description": results.digest_of(beside + runs)}
+            about = {"Description": results.digest_of(runs)}
             with whole(arguments.chart) as partial:
                 figure.savefig(partial, dpi=150, format="png", metadata=about)
             print(f"Chart: {arguments.chart}")
     if not found:
         raise UsageError(f"--against {arguments.against}: no recorded study compares anything with it; try none")
     return 0
-
-
-def controls(source: str) -> list[Result]:
-    """The runs that those of a recorded study stand beside."""
-    studies = plan.read()
-    beside = {study.name: study.beside for study in studies}.get(source)
-    return plan.get(beside, studies).recorded() if beside else []
 
 
 def read(source: str) -> list[Result]:

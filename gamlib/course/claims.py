@@ -18,8 +18,9 @@ from typing import Literal
 
 import torch
 
-from gamlib import plan, results
+from gamlib import results
 from gamlib.attention import GAM
+from gamlib.course import plan
 from gamlib.paper import Recomputed, reproduce
 from gamlib.results import Result
 
