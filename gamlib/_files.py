@@ -23,7 +23,8 @@ def whole(path: Path, sync: bool = True) -> Iterator[Path]:
                 os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk's error names no file
+        if error.filename is None or error.filename2 is not None:  # a full disk's error names none, or the copied one
+            error.filename = str(path)
         partial.unlink(missing_ok=True)
         raise
     if sync:

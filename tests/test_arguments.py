@@ -140,6 +140,8 @@ def test_a_variant_of_a_mechanism_by_its_options():
         "channel": False,
         "shuffle": None,
     }
+    assert variant("scaled:factor=0.5", None) == ("scaled", {"factor": 0.5})
+    assert variant("gam:groups=-1", None)[1] == {"groups": -1}
     for wrong in ("gam:", "gam:kernel_size", "gam:=9", "gam:kernel_size=9,"):
         with pytest.raises(ValueError, match="expected OPTION=VALUE after the colon, such as gam:kernel_size=9"):
             variant(wrong, None)

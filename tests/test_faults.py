@@ -15,7 +15,8 @@ import torch
 from processes import ended, start, start_together
 from training_run import STEPS
 
-from gamlib import _files
+from gamlib import _files, results
+from gamlib._files import whole
 from gamlib.training import CheckpointError, Stopped, checkpoint
 from gamlib.training.folder import RunFolder
 from gamlib.training.interrupt import SIGNALS, Interrupt
@@ -265,6 +266,25 @@ def test_two_runs_never_write_into_one_folder(tmp_path):
         assert "another run is writing" in told["error"]
     with RunFolder(tmp_path, 0, False):  # the lock has gone
         pass
+
+
+def test_pipes_in_the_folder_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    os.mkfifo(tmp_path / "result.json")
+    signal.alarm(20)  # ends the tests where one is
+    try:
+        with RunFolder(tmp_path, 0, False):
+            pass
+        with pytest.raises(ValueError, match=r"result\.json is not complete JSON \(it is no file\)"):
+            results.read(tmp_path / "result.json")
+    finally:
+        signal.alarm(0)
+
+
+def test_a_copy_that_does_not_fit_names_the_copy(tmp_path):
+    with pytest.raises(OSError, match="No space") as caught, whole(tmp_path / "copy.jpg"):
+        raise OSError(28, "No space left on device", "original.jpg", None, "copy.jpg.partial")
+    assert caught.value.filename == str(tmp_path / "copy.jpg")
 
 
 def test_a_checkpoint_is_due_by_the_clock(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
+from contextlib import suppress
 
 from torch import nn
 
@@ -138,9 +139,15 @@ def variant(attention: str, reduction: int | None) -> tuple[str, dict[str, objec
             )
         if option in typed:
             raise ValueError(f"attention {attention!r}: {option} is given twice")
-        words = {"true": True, "false": False, "none": None}
-        typed[option] = int(value) if value.isdecimal() else words.get(value.lower(), value)
+        typed[option] = _value(value)
     return name, options | typed
+
+
+def _value(text: str) -> object:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return {"true": True, "false": False, "none": None}.get(text.lower(), text)
 
 
 def label_of(network: dict[str, object]) -> str:

@@ -97,6 +97,8 @@ def read(path: Path) -> list[Result]:
             another type; the message names run and field.
     """
     try:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file")
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not complete JSON ({error}); restore it, or delete it") from None

@@ -62,7 +62,7 @@ class RunFolder:
         except ModuleNotFoundError:
             return
         try:
-            self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 (held until __exit__)
+            self._lock = open(self.path / ".lock", "a+")  # noqa: SIM115 (held until __exit__; "a" would wait for a pipe's reader)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
