@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.chart is not None and arguments.chart.suffix.lower() != ".png":
         raise UsageError(f"--chart writes a PNG: a name that ends in .png, got {str(arguments.chart)!r}")
     found = arguments.against is None
-    for sources in [arguments.source] if arguments.source else [[name] for name in results.list_recorded()]:
+    for sources in [arguments.source] if arguments.source else [[each] for each in results.list_recorded()]:
         runs = [run for source in dict.fromkeys(sources) for run in read(source)]
         print(f"{', '.join(sources)}\n\n{results.table(runs)}\n")
         labels = {run.label for run in runs}
