@@ -106,7 +106,7 @@ def positive(kind: type):
 
 
 def owed(studies: list[Study], arguments: argparse.Namespace) -> None:
-    """Print the plan's state, then what is owed and its cost here: recorded on this device, else measured on a few steps."""
+    """Print the plan's state, then what is owed and its cost here: recorded on this device, else measured."""
     print(f"{plan.table(studies)}\n\nOf these, on this machine:")
     for study, runs in chosen(studies, arguments):
         costs = Costs(study, arguments)
