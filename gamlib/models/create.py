@@ -64,7 +64,8 @@ def create_model(
         num_classes: K, 1 or more.
         stem: "imagenet", "cifar" or "wmp" for the ResNets of the paper; None is the network's own.
         weights: for the whole network, built with the same arguments: the name of a data set of the zoo ("cifar100",
-            "puzzles-joint" ...), for the trained network that ships with gamlib, or the path of a .safetensors file.
+            "puzzles-joint" ...), for the trained network that ships with gamlib; or the path of a .safetensors file, or
+            of one that torch.save wrote: the official ones of SE, CBAM, BAM, TAM and ABN are known by their keys.
             For the backbone, before attention is inserted: the name of torchvision weights such as "IMAGENET1K_V1".
         width: channels of the first stage (of their own the ResNets of the paper have 64, "resnet20" 16, "probe" 32);
             the later stages follow. For "mobilenet_v2" torchvision's width multiplier (its own: 1.0).
@@ -103,10 +104,10 @@ def create_model(
     # there its import fails with torch 2.6.
     with torch.device("cpu"):
         from gamlib.models.insert import insert_attention
-        from gamlib.models.weights import is_in_zoo, load_safetensors, load_torchvision, zoo_path
+        from gamlib.models.weights import FILES, is_in_zoo, load_file, load_torchvision, zoo_path
 
     from_zoo = isinstance(weights, str) and is_in_zoo(weights)
-    from_torchvision = weights is not None and not from_zoo and not str(weights).endswith(".safetensors")
+    from_torchvision = weights is not None and not from_zoo and not str(weights).endswith(FILES)
     model = _build_backbone(name, num_classes, stem, width)
     if from_torchvision:
         load_torchvision(model, name, str(weights))
@@ -126,7 +127,7 @@ def create_model(
         **({} if width is None else {"width": width}),
     }
     if weights is not None and not from_torchvision:
-        load_safetensors(model, zoo_path(weights, model.spec) if from_zoo else Path(weights))
+        load_file(model, zoo_path(weights, model.spec) if from_zoo else Path(weights))
     return model
 
 

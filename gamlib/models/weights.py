@@ -12,6 +12,9 @@ from torchvision.models import get_model_weights, list_models
 from gamlib._checks import unknown_name
 from gamlib._paths import recorded
 from gamlib.attention import label_of
+from gamlib.models import official
+
+FILES = (".safetensors", *official.SUFFIXES)
 
 
 def load_torchvision(backbone: nn.Module, name: str, weights: str) -> None:
@@ -20,15 +23,10 @@ def load_torchvision(backbone: nn.Module, name: str, weights: str) -> None:
     Raises:
         ValueError: where torchvision has no such weights, or they were trained for another head or stem.
     """
-    if Path(weights).suffix in (".pth", ".pt", ".bin", ".ckpt"):
-        raise ValueError(
-            f"weights: {weights} is no .safetensors file; of such a file, load the state_dict yourself: "
-            "model.load_state_dict(torch.load(path))"
-        )
     if name not in list_models():
         raise ValueError(
             f"unknown weights {weights!r}: torchvision has none for {name!r}; allowed: None, the name of a data set of "
-            "the zoo (cifar100, puzzles-joint ...), or the path of a .safetensors file"
+            f"the zoo (cifar100, puzzles-joint ...), or the path of a file that ends in {', '.join(FILES)}"
         )
     choices = get_model_weights(name)
     if weights not in choices.__members__:
@@ -68,13 +66,13 @@ def zoo_path(data: str, spec: dict[str, object]) -> Path:
     return path
 
 
-def load_safetensors(model: nn.Module, path: Path) -> None:
-    """Load a .safetensors file strictly; float16 weights are cast to the network's type.
+def load_file(model: nn.Module, path: Path) -> None:
+    """Load a .safetensors file, or one of torch.save's (see `official`), strictly, in the network's own type.
 
     Raises:
         ValueError: where the file is missing, damaged, or was saved from another network.
     """
-    load_strictly(model, unpack(path)[1], str(path))
+    load_strictly(model, unpack(path)[1] if path.suffix == FILES[0] else official.read(path), str(path))
 
 
 def pack(state: dict[str, Tensor], about: dict[str, str]) -> bytes:
@@ -116,9 +114,8 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], source: str) -> No
         ValueError: where they were saved from another network; the message names what does not fit, and `source`.
     """
     own = model.state_dict()
-    for wrapper in ("_orig_mod.", "module."):  # torch.compile's and DistributedDataParallel's
-        if state and all(key.startswith(wrapper) for key in state):
-            state = {key.removeprefix(wrapper): value for key, value in state.items()}
+    counts = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
+    state = counts | official.stripped(state)  # PyTorch counts them since 2018; older files have none
     wrong = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     problems = {
         "missing": sorted(own.keys() - state.keys()),
@@ -127,8 +124,8 @@ def load_strictly(model: nn.Module, state: dict[str, Tensor], source: str) -> No
     }
     found = [f"{len(keys)} {what}, such as {keys[0]!r}" for what, keys in problems.items() if keys]
     if found:
-        raise ValueError(
-            f"weights from {source} do not fit this network: {'; '.join(found)}. "
-            "Build it with the architecture, attention, options, stem and num_classes that they were trained with"
-        )
+        advice = "Build it with the architecture, attention, options, stem and num_classes that they were trained with"
+        if problems["missing"] and all("attention" in key for key in problems["missing"]) and not problems["unknown"]:
+            advice = "They are a plain network's: load them into one, and put attention in with insert_attention"
+        raise ValueError(f"weights from {source} do not fit this network: {'; '.join(found)}. {advice}")
     model.load_state_dict(state)
