@@ -3,7 +3,7 @@
     python data/finetune.py --seeds 0 1 2
 
 The start is the zoo's plain ResNet-20 for CIFAR-100. Every arm sees the same pictures in the same order. A run that
-was cut goes on from its checkpoint in runs/finetuning/; what is recorded is not run again. Notebook 13 shows the record.
+was cut goes on from its checkpoint in runs/finetuning/; what is recorded is not run again. Notebook 13 shows it.
 """
 
 import argparse

@@ -229,6 +229,21 @@ def test_odd_parts(name, reason):
         insert_attention(Odd(), "tam", where=[name])
 
 
+class Named(nn.Sequential):
+    """A Sequential of another name, as DenseNet's transitions are: what is added to it runs last."""
+
+
+def test_a_sequential_of_another_name_is_a_place():
+    network = nn.Sequential(Named(nn.Conv2d(3, 8, 1), nn.AvgPool2d(2)), nn.Conv2d(8, 3, 1)).eval()
+    x = torch.randn(2, 3, 8, 8)
+    before = network(x)
+    assert "0" in [place.name for place in attention_places(network)]
+    insert_attention(network, "se", where=["0"], reduction=2)
+    assert [type(part).__name__ for part in network[0]] == ["Conv2d", "AvgPool2d", "SE"]
+    assert not torch.equal(network(x), before)
+    assert torch.equal(remove_attention(network)(x), before)
+
+
 def test_what_is_behind_a_shuffle_or_a_transposed_convolution():
     shapes = {place.name: place.shape[0] for place in attention_places(Odd())}
     assert (shapes["up"], shapes["up.0"], shapes["up.1"], shapes["up.2"]) == (6, 32, 8, 6)

@@ -249,7 +249,8 @@ def _watch(model: nn.Module, x: tuple) -> _Seen:
     parts = {}
     for module in names:
         module.register_forward_hook(watch)
-        if not _is_container(module) and type(module) is not nn.Sequential and not hasattr(module, "attention"):
+        is_sequence = type(module).forward is nn.Sequential.forward  # runs attention as its last part, and rightly so
+        if not is_sequence and not _is_container(module) and not hasattr(module, "attention"):
             parts[names[module]] = module.attention = _Part()
     with torch.no_grad(), Sums():
         model(*x)
