@@ -6,7 +6,7 @@ from torch import nn
 
 from gamlib import GAM, SE, create_attention, create_model
 from gamlib.course import pictures
-from gamlib.course.drawing import arrows, draw
+from gamlib.course.drawing import _side, arrows, draw
 from gamlib.course.recording import record
 
 C, H, W, R = *pictures.SHAPE, 4  # R = C / 16
@@ -138,13 +138,11 @@ def test_every_picture_is_drawn_and_can_be_read(name):
 
 
 def test_a_step_that_is_not_there_is_an_error():
-    with pytest.raises(KeyError, match="mul.3"):
+    with pytest.raises(KeyError, match=r"mul\.3"):
         draw(SE(C).eval(), torch.randn(1, C, H, W), {"x": pictures.Box(0, 0), "mul.3": pictures.Box(1, 0)})
 
 
 def test_the_sides_of_a_box_follow_its_shape():
-    from gamlib.course.drawing import _side
-
     assert _side(1) > 0.1
     assert _side(128) - _side(64) == pytest.approx(_side(4) - _side(2))
 

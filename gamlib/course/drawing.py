@@ -62,7 +62,7 @@ def draw(module: nn.Module, x: Tensor, boxes: dict[str, Box], whole: Sequence[st
     placed = {name: _draw_box(panel, steps[name], box) for name, box in boxes.items()}
     for child in boxes:
         into = [(parent, words) for parent, to, words in edges if to == child]
-        left, right, y, top = placed[child]
+        left, _, y, _ = placed[child]
         if len(into) > 1:
             centre = left - 0.25 - RADIUS
             _draw_circle(panel, centre, y, SIGNS[steps[child].operation])
@@ -140,10 +140,10 @@ def _draw_box(panel: "Axes", step: Step, box: Box) -> tuple[float, float, float,
         face = [part + light * (1 - part if light > 0 else part) for part in to_rgb(box.colour)]
         points = [(x + a, bottom + b) for a, b in corners]
         panel.add_patch(Polygon(points, facecolor=face, edgecolor=INK, linewidth=0.8, joinstyle="round"))
-    numbers = " × ".join(map(str, step.shape)) + (
-        "" if box.axes == "CHW" or len(step.shape) < 2 else f"\n({', '.join(box.axes)})"
-    )
-    panel.text(x + (w + dx) / 2, bottom - 0.1, numbers, ha="center", va="top", fontsize=8.5, color=INK)
+    numbers = " × ".join(map(str, step.shape))
+    axes = "" if box.axes == "CHW" else f"\n({', '.join(box.axes)})"
+    below = {"ha": "center", "va": "top", "fontsize": 8.5, "color": INK}
+    panel.text(x + (w + dx) / 2, bottom - 0.1, numbers + axes, **below)
     top = bottom + h + dy
     if box.name:
         panel.text(x + (w + dx) / 2, top + 0.06, box.name, ha="center", va="bottom", fontsize=11, color=INK)

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-
 from gamlib import create_attention, create_model
 from gamlib.course.drawing import GATE, MAP, OUT, SMALL, Box, draw
 from gamlib.models.resnet import AttentionBasicBlock
