@@ -59,7 +59,7 @@ BOXES = {
         "permute.2": Box(4.1, 1, GATE, "C-W gate"),
         "permute.3": Box(1.4, 2.1, MAP, axes="WHC"),
         "cat.2": Box(2.8, 2.1, SMALL, axes="WHC"),
-        "permute.4": Box(4.1, 2.1, GATE, "C-H gate"),
+        "permute.4": Box(4.1, 2.1, GATE, "H-C gate"),
         "cat.3": Box(2.8, 3.05, SMALL),
         "hw_gate.sigmoid": Box(4.1, 3.05, GATE, "H-W gate"),
         "add.2": Box(5.5, 1, MAP, "sum"),
