@@ -39,8 +39,8 @@ def check(path: Path) -> None:
             for network in entry["networks"]:
                 line = getattr(network, "line", line)
                 _check_network(network, entry, seen)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}, line {line}: {error}") from None
+        except (ValueError, TypeError, RuntimeError, OverflowError) as error:  # PyTorch's, of sizes no machine has
+            raise ValueError(f"{path}, line {line}: {str(error).partition(chr(10))[0]}") from None
         known[entry["name"]] = entry
 
 
@@ -58,8 +58,11 @@ def _check_study(entry: dict[str, Any], known: dict[str, dict[str, Any]]) -> Non
     for key, kind in KINDS:
         if key in entry and not isinstance(entry[key], kind):
             raise ValueError(f"{key} must be {kind.__name__}, got {entry[key]!r}")
-    if not re.fullmatch(r"[\w.-]+", entry["name"]):
+    if not re.fullmatch(r"\w[\w.-]{0,99}", entry["name"]):
         raise ValueError(f"name must be letters, digits, _ . - alone: it names a file; got {entry['name']!r}")
+    for commit in entry.get("commits", []):  # they are handed to git, which would take --output for an option
+        if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{7,40}", commit):
+            raise ValueError(f"commits must be hexadecimal, 7 to 40 digits each, got {commit!r}")
     if entry["name"] in known:
         raise ValueError(f"a second study of the name {entry['name']!r}")
     for key, what in (("data", "data set"), ("networks", "network")):

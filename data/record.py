@@ -62,7 +62,8 @@ def main(argv: list[str]) -> int:
         {"owed": owed, "run": run, "pages": pages}[arguments.command](studies, arguments)
         return 0
 
-    return cli.exit_code("record.py", lambda: usable(work))
+    with cli.guarded_output():
+        return cli.exit_code("record.py", lambda: usable(work))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -98,8 +99,8 @@ def positive(kind: type):
             value = kind(text)
         except ValueError:
             value = 0
-        if not 0 < value < 1_000_000:
-            raise argparse.ArgumentTypeError(f"expected a number above 0 and below a million, got {text!r}")
+        if not 0 < value <= 1024:
+            raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1024, got {text!r}")
         return value
 
     return read
@@ -107,7 +108,7 @@ def positive(kind: type):
 
 def owed(studies: list[Study], arguments: argparse.Namespace) -> None:
     """Print the plan's state, then what is owed and its cost here: recorded on this device, else measured."""
-    print(f"{plan.table(studies)}\n\nOf these, on this machine:")
+    print(f"{plan.table(studies, arguments.plan.parent / 'results')}\n\nOf these, on this machine:")
     for study, runs in chosen(studies, arguments):
         costs = Costs(study, arguments)
         print(f"{study.name}: {len(runs)} runs")
@@ -204,6 +205,8 @@ def check_recorded(study: Study, folder: Path) -> None:
         if run not in planned or recorded.count(run) > 1:
             why = "stands there twice" if run in planned else "is not in the plan"
             raise Refused(f"{folder / study.name}.json: the run {run} {why}; mend plan.json or the file first")
+    if any(run.recipe != recipes.get(study.recipe).as_dict() for run in study.recorded(folder)):
+        raise Refused(f"{folder / study.name}.json: a run there has another recipe than {study.recipe!r} is now")
 
 
 def known_commits(study: Study, studies: list[Study], folder: Path) -> list[str]:

@@ -14,12 +14,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     before = signal.signal(signal.SIGINT, signal.SIG_DFL) if in_front else None
     try:
         from gamlib import cli
-    except ModuleNotFoundError as error:
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:  # a package is missing, or broken
         if argv[:1] == ["doctor"]:
             from gamlib import doctor
 
             return doctor.report()
-        print(f"gamlib: the package {error.name} is missing; `gamlib doctor` says what to install", file=sys.stderr)
+        missing = isinstance(error, ModuleNotFoundError)
+        reason = f"the package {error.name} is missing" if missing else f"a package can't be imported ({error})"
+        print(f"gamlib: {reason}; `gamlib doctor` says what to install", file=sys.stderr)
         return 2
     finally:
         if in_front:

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 
 @contextlib.contextmanager
@@ -35,6 +36,31 @@ def whole(path: Path, sync: bool = True) -> Iterator[Path]:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def lock(folder: Path) -> IO | None:
+    """Hold a folder until the file that is returned is closed, or the process ends, however it does.
+
+    Returns:
+        None where there is no such lock: on Windows, some network file systems, in a folder that can only be read.
+
+    Raises:
+        BlockingIOError: where another process holds it.
+    """
+    try:
+        import fcntl
+
+        file = open(folder / ".lock", "a+")  # noqa: SIM115 ("a" would wait for a pipe's reader)
+    except (ModuleNotFoundError, OSError):
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return file
 
 
 def file_name(*parts: str) -> str:

@@ -111,6 +111,12 @@ def _packages() -> Finding:
         found.append(f"{name} {version}")
         if least and _numbers(version) < _numbers(least):
             wanted.append(f'"{name}>={least}"')
+    if not wanted:
+        try:
+            import torchvision  # noqa: F401 (torch comes in with it, and has to be of the same build)
+        except Exception as error:
+            advice = f"torch and torchvision can't be imported ({error}); reinstall both, from one place"
+            return Finding("packages", ", ".join(found), advice)
     return Finding("packages", ", ".join(found), f"pip install {' '.join(wanted)}" if wanted else "")
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import json
+import os
 import re
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gamlib import create_model, doctor, results
+from gamlib import cli, create_model, doctor, results
 from gamlib.__main__ import main
 from gamlib._paths import recorded
 from gamlib.cli import parser
@@ -318,6 +319,26 @@ def test_other_commands_name_a_missing_package():
     done = subprocess.run([sys.executable, "-c", code, "paper"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == "gamlib: the package tqdm is missing; `gamlib doctor` says what to install\n"
+
+
+def test_a_torch_that_is_broken_is_named(tmp_path):
+    """As where one of its libraries is missing, or torchvision is of another build."""
+    (tmp_path / "torch.py").write_text("raise OSError('libcudnn.so.9: cannot open shared object file')")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    for command, code in (("doctor", 1), ("paper", 2)):
+        line = [sys.executable, "-m", "gamlib", command]
+        done = subprocess.run(line, capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=path))
+        assert done.returncode == code
+        assert "Traceback" not in done.stderr
+        assert "can't be imported (libcudnn.so.9: cannot open shared object file)" in done.stdout + done.stderr
+
+
+def test_processes_that_can_not_join(capsys):
+    def work():
+        raise torch.distributed.DistNetworkError("EADDRINUSE, address already in use\nand forty lines of C++")
+
+    assert cli.exit_code("gamlib train", work) == 2
+    assert "the processes can't join: EADDRINUSE, address already in use; is the port free?" in capsys.readouterr().err
 
 
 def test_the_doctor_asks_for_what_the_package_needs():

@@ -170,8 +170,26 @@ def test_weights_of_a_wrapped_network_fit(tmp_path):
         path = tmp_path / "w.safetensors"
         path.write_bytes(pack({wrapper + key: value for key, value in probe().state_dict().items()}, {}))
         create_model("probe", "gam", {"reduction": 4}, num_classes=10, weights=path)
-    with pytest.raises(ValueError, match=r"load the state_dict yourself: model\.load_state_dict\(torch\.load"):
-        create_model("resnet18", weights="best.pth")
+
+
+def test_files_of_others_are_left_alone(data, tmp_path):
+    for name in ("checkpoint-mine.pt.partial", "checkpoint-mine.pt"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "checkpoint-0000000001.pt.partial").write_text("half, of a process that was killed")
+    fit(probe(), data, TINY, out=tmp_path)
+    assert (tmp_path / "checkpoint-mine.pt.partial").read_text() == "mine"
+    assert not list(tmp_path.glob("checkpoint-00*.partial"))
+
+
+def test_texts_about_weights_may_say_anything(data, tmp_path):
+    fit(probe(), data, TINY, out=tmp_path)
+    about, weights = unpack(tmp_path / "weights.safetensors")
+    about.pop("sha256")
+    (tmp_path / "weights.safetensors").write_bytes(pack(weights, about | {"run": "5"}))
+    for path in tmp_path.glob("checkpoint-*.pt"):
+        path.unlink()
+    with pytest.raises(CheckpointError, match="holds what a run or another program left"):
+        fit(probe(), data, TINY, out=tmp_path)
 
 
 def test_a_broken_tensorboard_ends_no_run(data, tmp_path, monkeypatch):

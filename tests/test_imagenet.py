@@ -18,6 +18,7 @@ from PIL import Image
 
 from gamlib import create_model, results
 from gamlib.__main__ import main
+from gamlib._files import lock
 from gamlib.data import DataError, imagenet, puzzles
 from gamlib.data.imagenet import SIZE, train_transform
 from gamlib.data.parallel import map_files
@@ -383,6 +384,17 @@ def test_resize_names_bad_files_and_can_be_repeated(root, tmp_path, capsys):
     assert "4 images written" in capsys.readouterr().out
     with pytest.raises(DataError, match="it lies in"):
         resize_tree(root, root / "small")
+
+
+def test_two_never_resize_into_one_folder(root, tmp_path):
+    target = tmp_path / "small"
+    target.mkdir()
+    with (
+        lock(target),
+        pytest.raises(DataError, match=f"another process is writing into {target}; wait until it has ended"),
+    ):
+        resize_tree(root, target)
+    assert resize_tree(root, target)[0] > 0
 
 
 @pytest.mark.parametrize("network", ["none", "gam"])

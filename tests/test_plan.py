@@ -131,6 +131,9 @@ def network(**changes: object) -> list[dict]:
         ({"name": "../tiny"}, '"name"', "name must be letters, digits"),
         ({"weights": "false"}, '"name"', "weights must be bool, got 'false'"),
         ({"commits": "abc"}, '"name"', "commits must be list, got 'abc'"),
+        ({"commits": ["--output=x"]}, '"name"', "commits must be hexadecimal, 7 to 40 digits each, got '--output=x'"),
+        ({"commits": [5]}, '"name"', "commits must be hexadecimal, 7 to 40 digits each, got 5"),
+        ({"networks": network(width=10**12)}, '"attention"', "Storage size calculation overflowed"),
         ({"switches": {"compile": 1}}, '"name"', "compile must be True or False, got 1"),
         ({"networks": network(turn=0)}, '"attention"', "turn must be an integer of 1 or more, got 0"),
         ({"networks": network() * 2}, '"attention"', "none with seed 0 stands in the study twice"),
@@ -187,6 +190,29 @@ def run(path: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         command(path, *arguments), capture_output=True, text=True, env=ALONE, timeout=300, check=False
     )
+
+
+def test_an_output_that_fails_ends_no_run(tmp_path):
+    path = write(tmp_path / "plan", tiny())
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command(path), stdout=full, stderr=subprocess.PIPE, text=True, env=ALONE, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len(results.read(path.parent / "results" / "tiny.json")) == 1
+
+
+def test_what_was_recorded_by_another_recipe_is_refused(tmp_path, capsys):
+    path = write(tmp_path / "plan", tiny())
+    assert run(path).returncode == 0
+    recorded = path.parent / "results" / "tiny.json"
+    (result,) = results.read(recorded)
+    assert record.main(["owed", "--plan", str(path)]) == 0
+    assert "| 1 of 1 |" in capsys.readouterr().out, "the table is of this plan's own results"
+    results.save([dataclasses.replace(result, recipe=result.recipe | {"lr": 99.0})], recorded)
+    more = tiny()
+    more["networks"][0]["seeds"] = [0, 1]
+    write(tmp_path / "plan", more)
+    assert record.main(["owed", "--plan", str(path), "--study", "tiny"]) == 2
+    assert "a run there has another recipe than" in capsys.readouterr().err
 
 
 def test_a_killed_runner_goes_on_and_records_what_an_undisturbed_one_does(tmp_path):

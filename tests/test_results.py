@@ -190,6 +190,26 @@ def test_gamlib_results_against_a_label_that_not_all_recorded_runs_have(capsys):
     assert "ablation-kernels\n\n" in printed
 
 
+def test_a_run_in_two_sources_counts_once(tmp_path, capsys):
+    runs = [run(seed, 40.0 + seed) for seed in range(2)]
+    results.save(runs, tmp_path / "compare.json")
+    (tmp_path / "none-seed0").mkdir()
+    results.save(runs[:1], tmp_path / "none-seed0" / "result.json")
+    sources = [str(tmp_path), f"{tmp_path}/", str(tmp_path / "none-seed0")]
+    assert main(["results", *sources]) == 0
+    assert results.table(runs) in capsys.readouterr().out
+    results.save([dataclasses.replace(runs[0], seconds=1.0)], tmp_path / "none-seed0" / "result.json")
+    assert main(["results", *sources]) == 2
+    assert "none on cifar100 has two different runs with seed 0; name sources in which" in capsys.readouterr().err
+
+
+def test_several_sources_are_compared_as_one(tmp_path, capsys):
+    results.save([run(0, 41.0)], tmp_path / "plain.json")
+    results.save([run(0, 40.0, "gam")], tmp_path / "gam.json")
+    assert main(["results", str(tmp_path / "plain.json"), str(tmp_path / "gam.json"), "--against", "none"]) == 0
+    assert "| gam | -1.00 |" in capsys.readouterr().out
+
+
 def test_a_chart_of_seeds_and_intervals(tmp_path, capsys):
     runs = [run(seed, 41.0 + seed) for seed in range(3)] + [run(seed, 40.0 - seed, "gam") for seed in range(3)]
     results.save([*runs, run(0, 39.0, "se")], tmp_path / "compare.json")

@@ -4,9 +4,11 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
+from torch.distributed import DistNetworkError
 
 from gamlib._output import Output
 from gamlib._version import __version__
@@ -33,10 +35,17 @@ def run(argv: Sequence[str]) -> int:
         The exit code: 0; 1 where doctor or resize found something to mend, or training diverged; 2 for a mistake of the
         user's; 130 after Ctrl-C, 143 after SIGTERM.
     """
+    with guarded_output():
+        return run_command(parser().parse_args(argv))
+
+
+@contextmanager
+def guarded_output() -> Iterator[None]:
+    """While it is open, an output that fails ends nothing, and warnings are notes."""
     outputs, sys.stdout, sys.stderr = (sys.stdout, sys.stderr), Output(sys.stdout), Output(sys.stderr)
     as_in_python, warnings.formatwarning = warnings.formatwarning, lambda message, *_: f"note: {message}\n"
     try:
-        return run_command(parser().parse_args(argv))
+        yield
     finally:
         sys.stdout.flush()
         if isinstance(sys.stdout, Output) and sys.stdout.lost:
@@ -69,6 +78,9 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
     except (MemoryError, RuntimeError) as error:
         if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
             print(f"{program}: torch.compile fails here ({first_line(error)}); leave out --compile", file=sys.stderr)
+            return 2
+        if isinstance(error, DistNetworkError):
+            print(f"{program}: the processes can't join: {first_line(error)}; is the port free?", file=sys.stderr)
             return 2
         if distributed.world_size() > 1 and "onnection" in str(error):
             print(f"{program}: another of the processes has ended; its own message says why", file=sys.stderr)

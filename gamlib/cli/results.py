@@ -1,6 +1,7 @@
 """gamlib results: recorded runs, or a reader's own, as tables."""
 
 import argparse
+from collections.abc import Sequence
 
 from gamlib import results
 from gamlib._files import whole
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--chart writes a PNG: a name that ends in .png, got {str(arguments.chart)!r}")
     found = arguments.against is None
     for sources in [arguments.source] if arguments.source else [[each] for each in results.list_recorded()]:
-        runs = [run for source in dict.fromkeys(sources) for run in read(source)]
+        runs = together(sources)
         print(f"{', '.join(sources)}\n\n{results.table(runs)}\n")
         labels = {run.label for run in runs}
         # Among all recorded runs, those of studies with nothing to compare are no mistake of the reader's.
@@ -45,6 +46,25 @@ def run(arguments: argparse.Namespace) -> int:
     if not found:
         raise UsageError(f"--against {arguments.against}: no recorded study compares anything with it; try none")
     return 0
+
+
+def together(sources: Sequence[str]) -> list[Result]:
+    """The runs of several sources; one that is in two of them, as in a compare folder and in a run's own, counts once.
+
+    Raises:
+        UsageError: where two runs of one network have one seed, and are not the same.
+    """
+    runs: list[Result] = []
+    for source in sources:
+        runs += [run for run in read(source) if run not in runs]
+    for group in results.groups(runs):
+        seeds = [run.seed for run in group]
+        if twice := {seed for seed in seeds if seeds.count(seed) > 1}:
+            raise UsageError(
+                f"{', '.join(sources)}: {group[0].label} on {group[0].data} has two different runs with seed "
+                f"{min(twice)}; name sources in which each network has a seed once"
+            )
+    return runs
 
 
 def read(source: str) -> list[Result]:

@@ -104,25 +104,25 @@ def get(name: str, studies: Sequence[Study]) -> Study:
     return found[0]
 
 
-def table(studies: Sequence[Study]) -> str:
-    """The state of the plan as a Markdown table.
+def table(studies: Sequence[Study], folder: Path | None = None) -> str:
+    """The state of the plan as a Markdown table; `folder` as for `Study.recorded`.
 
     What is owed costs what recorded runs of the same networks took, on the machines that they were run on; a dash
     stands where one of them has no such run.
     """
     rows = []
     for study in studies:
-        owed = study.owed()
-        hours = _hours(study, owed)
+        owed = study.owed(folder)
+        hours = _hours(study.recorded(folder), owed)
         cost = "" if not owed else "–" if hours is None else f"{hours:.1f} h"
         done = f"{len(study.runs) - len(owed)} of {len(study.runs)}"
         rows.append([study.name, study.question, study.needs, done, str(len(owed) or ""), cost])
     return results.markdown(["study", "question", "needs", "done", "owed", "cost"], rows)
 
 
-def _hours(study: Study, owed: Sequence[Planned]) -> float | None:
+def _hours(recorded: Sequence[Result], owed: Sequence[Planned]) -> float | None:
     seconds: dict[tuple, list[float]] = {}
-    for run in study.recorded():
+    for run in recorded:
         seconds.setdefault(identity(run)[:3], []).append(run.seconds)
     if any(identity(run)[:3] not in seconds for run in owed):
         return None

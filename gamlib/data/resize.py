@@ -1,12 +1,13 @@
 """Shrinks a tree of photographs once, so that every later epoch decodes fewer pixels."""
 
+import contextlib
 import functools
 import shutil
 from pathlib import Path
 
 from PIL import Image
 
-from gamlib._files import whole
+from gamlib._files import lock, whole
 from gamlib.data.dataset import DataError
 from gamlib.data.imagenet import RESIZED
 from gamlib.data.images import BadImage, open_image, shown
@@ -40,9 +41,14 @@ def resize_tree(source: Path, target: Path) -> tuple[int, list[str]]:
         raise DataError(f"{source} holds no images")
     for folder in {path.parent for path in paths}:
         (target / folder).mkdir(parents=True, exist_ok=True)
-    waiting = [path for path in paths if not (target / path).exists()]
-    answers = map_files(functools.partial(_resize, source, target), waiting)
-    bad = [line for _, line in answers if line is not None]
+    try:
+        held = lock(target)
+    except BlockingIOError:
+        raise DataError(f"another process is writing into {target}; wait until it has ended") from None
+    with held or contextlib.nullcontext():
+        waiting = [path for path in paths if not (target / path).exists()]
+        answers = map_files(functools.partial(_resize, source, target), waiting)
+        bad = [line for _, line in answers if line is not None]
     return len(waiting) - len(bad), bad
 
 

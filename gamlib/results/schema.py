@@ -123,8 +123,8 @@ def read(path: Path) -> list[Result]:
         if run["switches"] is not None:
             _check_fields(f"{where}, switches", run["switches"], dict.fromkeys(SWITCHES, bool))
         _check_fields(f"{where}, versions", run["versions"], dict.fromkeys(VERSIONS, str))
-        if "name" not in run["network"] or "name" not in run["recipe"]:
-            raise ValueError(f"{where}: network and recipe must have a name")
+        if "name" not in run["network"] or not run["recipe"].keys() >= {"name", "epochs"}:
+            raise ValueError(f"{where}: network and recipe must have a name, and the recipe its epochs")
         _check_fields(f"{where}, data_md5", run["data_md5"], dict.fromkeys(run["data_md5"], str))
         options = run["network"].get("attention_options", {})
         if not isinstance(options, dict) or not isinstance(run["network"].get("attention", ""), str):

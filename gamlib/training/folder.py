@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from gamlib import results
-from gamlib._files import write
+from gamlib._files import lock, write
 from gamlib.models.weights import pack, unpack
 from gamlib.results import Result
 from gamlib.results.charts import write_curves
@@ -42,8 +42,13 @@ class RunFolder:
     def __enter__(self) -> "RunFolder":
         if self.writes:
             checkpoint.make_folder(self.path)
-            self._take_lock()
-            for name in ("checkpoint-*.pt", RESULT, WEIGHTS, LOG, CURVES):
+            try:
+                self._lock = lock(self.path)
+            except BlockingIOError:
+                raise checkpoint.CheckpointError(
+                    f"another run is writing into {self.path}; wait until it has ended, or choose another output folder"
+                ) from None
+            for name in (f"checkpoint-{'[0-9]' * 10}.pt", RESULT, WEIGHTS, LOG, CURVES):
                 for partial in self.path.glob(f"{name}.partial"):  # left by a process that was killed
                     partial.unlink()
 
@@ -54,23 +59,6 @@ class RunFolder:
             self._lock.close()
         if self._writer is not None:
             self._writer.close()
-
-    def _take_lock(self) -> None:
-        """Hold a lock that goes with the process, however it ends. (Windows has no such lock in Python.)"""
-        try:
-            import fcntl
-        except ModuleNotFoundError:
-            return
-        try:
-            self._lock = open(self.path / ".lock", "a+")  # noqa: SIM115 (held until __exit__; "a" would wait for a pipe's reader)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise checkpoint.CheckpointError(
-                f"another run is writing into {self.path}; wait until it has ended, or choose another output folder"
-            ) from None
-        except OSError:  # network file systems without locks (Lustre, NFS); a folder that can only be read
-            return
 
     def clear(self) -> None:
         """Remove what an earlier run left here."""
@@ -117,11 +105,12 @@ class RunFolder:
             run = json.loads(about.get("run", "{}"))  # before December 2026 the weights did not say whose they were
             if run and (result.network, str(result.seed)) != (json.loads(about["network"]), run["seed"]):
                 raise ValueError(f"{RESULT} is of {result.label} with seed {result.seed}, but {WEIGHTS} is not")
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, TypeError, KeyError) as error:  # texts about weights may say anything
             if state is None:
                 raise checkpoint.CheckpointError(
                     f"{self.path} holds what a run or another program left, but not all is whole ({error}), and no "
-                    "checkpoint; use another output folder. (To start again in this one: --resume no)"
+                    "checkpoint; use another output folder. (To start again in this one, and lose what is there: "
+                    "--resume no)"
                 ) from None
             if (self.path / WEIGHTS).exists() and (self.path / RESULT).exists():
                 warnings.warn(f"{error}; written anew from the last checkpoint", stacklevel=3)
