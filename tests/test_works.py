@@ -171,7 +171,8 @@ CHECKS = {
 @pytest.mark.parametrize("row", CHECKS)
 def test_goes_through(row, build, tmp_path):
     torch.manual_seed(0)
-    for attention in ("gam", "cbam", "tam") if CHECKS[row] is not onnx else ("gam",):  # the others: test_export
+    slow = (onnx, exported, compiled)  # of these, test_export and test_models see each mechanism
+    for attention in ("gam",) if CHECKS[row] in slow else ("gam", "cbam", "tam"):
         network, x = build(attention).eval(), torch.randn(4, 3, 32, 32)
         folder = tmp_path / attention
         folder.mkdir()
