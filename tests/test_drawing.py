@@ -126,7 +126,7 @@ def texts(figure):
 
 @pytest.mark.parametrize("name", [*pictures.BOXES, "block", "abn"])
 def test_every_picture_is_drawn_and_can_be_read(name):
-    figure = pictures.picture(name)
+    figure = pictures.drawing(name)
     width, height = figure.get_size_inches()
     assert 6 < width < 13.2
     assert 1.5 < height < 7

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from gamlib import create_model, explain, insert_attention, list_attention
 from gamlib.attention import full_options
+from gamlib.course import faithfulness, plots
 from gamlib.explain.gradcam import last_map
 
 X = (2, 3, 16, 16)
@@ -211,7 +212,7 @@ def test_a_wrapped_network_is_looked_at_as_if_it_were_bare(wrap):
     )
     others = {name: gate.flip(0) for name, gate in gates.items()}
     with torch.no_grad():
-        assert torch.allclose(explain.randomised(wrapped)(x), explain.randomised(model)(x), atol=1e-6)
+        assert torch.allclose(faithfulness.randomised(wrapped)(x), faithfulness.randomised(model)(x), atol=1e-6)
         with explain.replace_gates(model, others):
             answers = model(x)
         with explain.replace_gates(wrapped, others):
@@ -224,9 +225,9 @@ def test_a_wrapped_network_is_looked_at_as_if_it_were_bare(wrap):
 def test_only_the_network_itself_is_asked_whether_it_is_in_training(wrap):
     """DataParallel is born in training, whatever is in it."""
     x, labels = torch.randn(X), torch.zeros(2, dtype=torch.int64)
-    explain.deletion(wrap(network()), x, x[:, 0], labels, steps=1)
+    faithfulness.deletion(wrap(network()), x, x[:, 0], labels, steps=1)
     with pytest.raises(ValueError, match="in training"):
-        explain.deletion(wrap(network().train()), x, x[:, 0], labels, steps=1)
+        faithfulness.deletion(wrap(network().train()), x, x[:, 0], labels, steps=1)
 
 
 def test_a_module_in_two_places_goes_by_its_first_name():
@@ -256,8 +257,8 @@ def test_grad_cam_in_inference_mode():
 def test_a_network_drawn_in_inference_mode_can_be_asked_and_trained():
     model, x = network(), torch.randn(X)
     with torch.inference_mode():
-        drawn = explain.randomised(model)
-        assert torch.equal(drawn(x), explain.randomised(model)(x))
+        drawn = faithfulness.randomised(model)
+        assert torch.equal(drawn(x), faithfulness.randomised(model)(x))
     drawn.train()(x).sum().backward()
     assert drawn.fc.weight.grad.abs().sum() > 0
 
@@ -408,7 +409,7 @@ def test_grad_cam_of_networks_that_can_not_be_asked():
 def test_a_part_in_training_is_refused():
     model, x = network(), torch.randn(X)
     model.layer1.train()
-    for call in (explain.grad_cam, lambda m, x: explain.deletion(m, x, x[:, 0], torch.tensor([0, 0]))):
+    for call in (explain.grad_cam, lambda m, x: faithfulness.deletion(m, x, x[:, 0], torch.tensor([0, 0]))):
         with pytest.raises(ValueError, match="in training"):
             call(model, x)
 
@@ -438,8 +439,8 @@ def test_deletion_and_insertion_know_the_truth():
     wrong = 1 - truth
     curves = {
         (curve.__name__, name): curve(model, x, maps, labels, steps=8)
-        for curve in (explain.deletion, explain.insertion)
-        for name, maps in [("truth", truth), ("random", explain.random_maps(truth)), ("wrong", wrong)]
+        for curve in (faithfulness.deletion, faithfulness.insertion)
+        for name, maps in [("truth", truth), ("random", faithfulness.random_maps(truth)), ("wrong", wrong)]
     }
     for name in ("truth", "random", "wrong"):
         deleted, inserted = curves["deletion", name], curves["insertion", name]
@@ -448,7 +449,7 @@ def test_deletion_and_insertion_know_the_truth():
         assert torch.allclose(deleted[:, -1], empty)
         assert torch.allclose(inserted[:, 0], empty)
         assert torch.allclose(inserted[:, -1], whole)
-    areas = {key: explain.area(curve).mean() for key, curve in curves.items()}
+    areas = {key: faithfulness.area(curve).mean() for key, curve in curves.items()}
     assert areas["deletion", "truth"] < areas["deletion", "random"] - 0.05
     assert areas["deletion", "random"] < areas["deletion", "wrong"] - 0.05
     assert areas["insertion", "truth"] > areas["insertion", "random"] + 0.05
@@ -467,7 +468,7 @@ def test_the_right_pixels_go():
             return torch.zeros(len(x), 2)
 
     x, maps = torch.rand(1, 3, 4, 4), torch.arange(16.0).view(1, 4, 4)
-    explain.deletion(Watch().eval(), x, maps, torch.zeros(1, dtype=torch.int64), steps=4)
+    faithfulness.deletion(Watch().eval(), x, maps, torch.zeros(1, dtype=torch.int64), steps=4)
     for step, picture in enumerate(seen):
         kept = (picture == x).all(1)[0].flatten()
         assert kept.tolist() == [True] * (16 - 4 * step) + [False] * (4 * step)
@@ -477,38 +478,42 @@ def test_equal_pixels_go_in_random_order():
     """Else a constant map would mean: from the upper left."""
     model, (x, _, labels) = CountsCorner().eval(), corner_pictures()
     constant = torch.ones(6, 16, 16)
-    first = explain.deletion(model, x, constant, labels, steps=4)
-    assert not torch.allclose(first, explain.deletion(model, x, constant, labels, steps=4, seed=1))
-    assert torch.equal(first, explain.deletion(model, x, constant, labels, steps=4))
+    first = faithfulness.deletion(model, x, constant, labels, steps=4)
+    assert not torch.allclose(first, faithfulness.deletion(model, x, constant, labels, steps=4, seed=1))
+    assert torch.equal(first, faithfulness.deletion(model, x, constant, labels, steps=4))
     quarter = first[:, 1] - first[:, -1]
     assert torch.all(quarter > 0.02), "the corner is still there in part"
 
 
 def test_area():
-    assert explain.area(torch.tensor([[1.0, 0.5, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.0]])).tolist() == [0.5, 1.0, 0.5]
+    assert faithfulness.area(torch.tensor([[1.0, 0.5, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.0]])).tolist() == [
+        0.5,
+        1.0,
+        0.5,
+    ]
 
 
 def test_controls():
     maps = torch.rand(5, 6, 7)
-    cells = explain.random_maps(maps)
+    cells = faithfulness.random_maps(maps)
     assert torch.equal(cells.flatten(1).sort().values, maps.flatten(1).sort().values)
     assert not torch.equal(cells, maps)
-    assert not torch.equal(cells, explain.random_maps(maps, seed=1))
+    assert not torch.equal(cells, faithfulness.random_maps(maps, seed=1))
     for seed in range(10):
-        others = explain.shuffled_maps(maps, seed)
+        others = faithfulness.shuffled_maps(maps, seed)
         which = [next(i for i in range(5) if torch.equal(maps[i], other)) for other in others]
         assert sorted(which) == [0, 1, 2, 3, 4]
         assert all(i != j for i, j in enumerate(which))
     with pytest.raises(ValueError, match="two maps or more to exchange them, got 1"):
-        explain.shuffled_maps(maps[:1])
+        faithfulness.shuffled_maps(maps[:1])
 
 
 def test_gate_map():
     gate = torch.rand(2, 4, 8, 8)
     expected = F.interpolate(gate, (16, 12), mode="bilinear").mean(1)
-    assert torch.allclose(explain.gate_map(gate, (16, 12)), expected)
+    assert torch.allclose(faithfulness.gate_map(gate, (16, 12)), expected)
     with pytest.raises(ValueError, match=r"got \(2, 4, 1, 1\)"):
-        explain.gate_map(torch.rand(2, 4, 1, 1), (16, 16))
+        faithfulness.gate_map(torch.rand(2, 4, 1, 1), (16, 16))
 
 
 def test_randomised_has_learnt_nothing():
@@ -519,7 +524,7 @@ def test_randomised_has_learnt_nothing():
                 module.running_mean.add_(3)
                 module.weight.mul_(2)
     state = torch.get_rng_state()
-    drawn = explain.randomised(model)
+    drawn = faithfulness.randomised(model)
     assert torch.equal(torch.get_rng_state(), state)
     assert not drawn.training
     for (name, old), new in zip(model.state_dict().items(), drawn.state_dict().values(), strict=True):
@@ -530,7 +535,7 @@ def test_randomised_has_learnt_nothing():
             and "bias" not in name
         ):
             assert not torch.equal(old, new), name
-    again, other = explain.randomised(model), explain.randomised(model, seed=1)
+    again, other = faithfulness.randomised(model), faithfulness.randomised(model, seed=1)
     weight = "layer1.0.attention.spatial_gate.conv1.weight"
     assert torch.equal(drawn.state_dict()[weight], again.state_dict()[weight])
     assert not torch.equal(drawn.state_dict()[weight], other.state_dict()[weight])
@@ -538,7 +543,7 @@ def test_randomised_has_learnt_nothing():
     gentle = insert_attention(network("none"), "se", gentle=True, reduction=4)
     with torch.no_grad():
         gentle.layer1[0].attention.strength.fill_(2)
-    assert explain.randomised(gentle).layer1[0].attention.strength == 0
+    assert faithfulness.randomised(gentle).layer1[0].attention.strength == 0
 
     class Own(nn.Module):
         def __init__(self):
@@ -546,7 +551,7 @@ def test_randomised_has_learnt_nothing():
             self.scale = nn.Parameter(torch.ones(3))
 
     with pytest.raises(ValueError, match="can't draw the weights of the network \\(Own\\) anew"):
-        explain.randomised(Own())
+        faithfulness.randomised(Own())
 
 
 def test_rank_correlation_is_spearmans():
@@ -556,17 +561,17 @@ def test_rank_correlation_is_spearmans():
     a, b = torch.rand(3, 5, 6), torch.rand(3, 5, 6)
     b[1] = a[1] ** 3
     b[2] = (b[2] * 4).floor() + a[2].round()  # many equal ones
-    ours = explain.rank_correlation(a, b)
+    ours = faithfulness.rank_correlation(a, b)
     for picture in range(3):
         assert ours[picture] == pytest.approx(spearmanr(a[picture].flatten(), b[picture].flatten()).statistic)
     assert ours[1] == pytest.approx(1)
-    assert explain.rank_correlation(a, torch.ones_like(a)).isnan().all()
+    assert faithfulness.rank_correlation(a, torch.ones_like(a)).isnan().all()
     with pytest.raises(ValueError, match="one shape"):
-        explain.rank_correlation(a, b[:2])
+        faithfulness.rank_correlation(a, b[:2])
     with pytest.raises(ValueError, match="NaN"):
-        explain.rank_correlation(a, a * torch.nan)
+        faithfulness.rank_correlation(a, a * torch.nan)
     with pytest.raises(ValueError, match=r"got \(3, 1\)"):
-        explain.area(torch.rand(3, 1))
+        faithfulness.area(torch.rand(3, 1))
 
 
 @pytest.mark.parametrize(
@@ -583,7 +588,7 @@ def test_rank_correlation_is_spearmans():
 def test_deletion_refuses(change, message):
     x, truth, labels = corner_pictures()
     arguments = {"model": CountsCorner().eval(), "x": x, "maps": truth, "labels": labels} | change
-    for curve in (explain.deletion, explain.insertion):
+    for curve in (faithfulness.deletion, faithfulness.insertion):
         with pytest.raises(ValueError, match=message):
             curve(**arguments)
 
@@ -594,15 +599,15 @@ def test_deletion_refuses(change, message):
 def test_figures_are_drawn():
     for attention in ("se", "cbam", "tam", "gam"):
         gates = explain.capture_gates(network(attention), torch.randn(X))
-        figure = explain.draw_gates({name: gate for name, gate in gates.items() if name.startswith("layer1.0")})
+        figure = plots.draw_gates({name: gate for name, gate in gates.items() if name.startswith("layer1.0")})
         titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
         assert len(titles) == {"se": 1, "cbam": 2, "tam": 3, "gam": 2}[attention]
         assert all(image.get_clim() == (0, 1) for axes in figure.axes for image in axes.images)
     images, maps = torch.zeros(3, 3, 16, 16, dtype=torch.uint8), torch.rand(3, 16, 16)
-    figure = explain.draw_maps(images, {"gate": maps, "Grad-CAM": maps})
+    figure = plots.draw_maps(images, {"gate": maps, "Grad-CAM": maps})
     assert [axes.get_ylabel() for axes in figure.axes[:9:3]] == ["picture", "gate", "Grad-CAM"]
     curves = {"gate": torch.rand(4, 9), "random": torch.rand(4, 9)}
-    (axes,) = explain.draw_curves(curves, "Deletion").axes
+    (axes,) = plots.draw_curves(curves, "Deletion").axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["gate", "random"]
     assert axes.lines[0].get_xdata()[-1] == 100
 
@@ -610,11 +615,11 @@ def test_figures_are_drawn():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: explain.draw_gates({}), "no gate to draw"),
-        (lambda: explain.draw_gates({"gate": torch.rand(2, 4, 1, 1)}, example=2), r"example 2 of gate 'gate'"),
-        (lambda: explain.draw_maps(torch.rand(2, 3, 4, 4), {"a": torch.rand(3, 4, 4)}), r"must be \(2, h, w\)"),
-        (lambda: explain.draw_maps(torch.rand(2, 3, 4, 4), {str(i): torch.rand(2, 4, 4) for i in range(9)}), "9 kinds"),
-        (lambda: explain.draw_curves({str(i): torch.rand(2, 4) for i in range(9)}, ""), "9 curves are too many"),
+        (lambda: plots.draw_gates({}), "no gate to draw"),
+        (lambda: plots.draw_gates({"gate": torch.rand(2, 4, 1, 1)}, example=2), r"example 2 of gate 'gate'"),
+        (lambda: plots.draw_maps(torch.rand(2, 3, 4, 4), {"a": torch.rand(3, 4, 4)}), r"must be \(2, h, w\)"),
+        (lambda: plots.draw_maps(torch.rand(2, 3, 4, 4), {str(i): torch.rand(2, 4, 4) for i in range(9)}), "9 kinds"),
+        (lambda: plots.draw_curves({str(i): torch.rand(2, 4) for i in range(9)}, ""), "9 curves are too many"),
     ],
 )
 def test_figures_refuse(call, message):

@@ -199,4 +199,4 @@ def test_where_another_process_has_ended(monkeypatch, capsys):
 
     monkeypatch.setattr("gamlib.training.distributed.world_size", lambda: 2)
     assert exit_code("gamlib train", lost) == 2
-    assert capsys.readouterr().err == "gamlib train: another of the processes has ended; its own message says why\n"
+    assert "gamlib train: the processes can't reach each other (" in capsys.readouterr().err

@@ -79,11 +79,9 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
         if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
             print(f"{program}: torch.compile fails here ({first_line(error)}); leave out --compile", file=sys.stderr)
             return 2
-        if isinstance(error, DistNetworkError):
-            print(f"{program}: the processes can't join: {first_line(error)}; is the port free?", file=sys.stderr)
-            return 2
-        if distributed.world_size() > 1 and "onnection" in str(error):
-            print(f"{program}: another of the processes has ended; its own message says why", file=sys.stderr)
+        if isinstance(error, DistNetworkError) or (distributed.world_size() > 1 and "onnection" in str(error)):
+            advice = "another one may have ended, and say why, or the port be taken"
+            print(f"{program}: the processes can't reach each other ({first_line(error)}); {advice}", file=sys.stderr)
             return 2
         if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
             raise

@@ -39,6 +39,7 @@ class Box:
     colour: str = MAP
     name: str = ""
     axes: str = "CHW"  # which of them the numbers of its shape are, in their order
+    is_open: bool = False  # a place for something: outlines alone
 
 
 def draw(module: nn.Module, x: Tensor, boxes: dict[str, Box], whole: Sequence[str] = ()) -> "Figure":
@@ -68,7 +69,7 @@ def draw(module: nn.Module, x: Tensor, boxes: dict[str, Box], whole: Sequence[st
             _draw_circle(panel, centre, y, SIGNS[steps[child].operation])
             _arrow(panel, [(centre + RADIUS, y), (left, y)])
         for parent, words in into:
-            start_left, start, level, above = placed[parent]
+            _, start, level, _ = placed[parent]
             between = [placed[name] for name, box in boxes.items() if box.row == boxes[parent].row]
             crossed = [one for one in between if start < one[0] and one[1] < left]
             if len(into) == 1:
@@ -76,8 +77,7 @@ def draw(module: nn.Module, x: Tensor, boxes: dict[str, Box], whole: Sequence[st
                 path = [(start, y), (left, y)] if level == y else [(start, level), (turn, level), (turn, y), (left, y)]
             elif level == y and crossed:  # over what stands between
                 over = max(one[3] for one in (*crossed, placed[parent])) + 0.42
-                middle = (start_left + start) / 2
-                path = [(middle, above + 0.05), (middle, over), (centre, over), (centre, y + RADIUS)]
+                path = [(start, y), (start + 0.12, y), (start + 0.12, over), (centre, over), (centre, y + RADIUS)]
             elif level == y:
                 path = [(start, y), (centre - RADIUS, y)]
             else:
@@ -139,7 +139,10 @@ def _draw_box(panel: "Axes", step: Step, box: Box) -> tuple[float, float, float,
     for corners, light in faces:
         face = [part + light * (1 - part if light > 0 else part) for part in to_rgb(box.colour)]
         points = [(x + a, bottom + b) for a, b in corners]
-        panel.add_patch(Polygon(points, facecolor=face, edgecolor=INK, linewidth=0.8, joinstyle="round"))
+        look = {"facecolor": face, "edgecolor": INK, "linewidth": 0.8}
+        if box.is_open:
+            look = {"facecolor": "white", "edgecolor": box.colour, "linewidth": 2, "linestyle": "--"}
+        panel.add_patch(Polygon(points, joinstyle="round", **look))
     numbers = " × ".join(map(str, step.shape))
     axes = "" if box.axes == "CHW" else f"\n({', '.join(box.axes)})"
     below = {"ha": "center", "va": "top", "fontsize": 8.5, "color": INK}

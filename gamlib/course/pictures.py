@@ -94,7 +94,7 @@ BLOCK = {
     "x": Box(0, 0, MAP, "x"),
     "relu": Box(1.5, 0, MAP),
     "bn2": Box(2.9, 0, MAP),
-    "attention": Box(4.1, 0, GATE, "attention\ngoes here"),
+    "attention": Box(4.1, 0, GATE, "attention\ngoes here", is_open=True),
     "add": Box(5.5, 0, MAP),
     "relu.again": Box(6.8, 0, OUT, "y"),
 }
@@ -108,7 +108,7 @@ ABN = {
 }
 
 
-def picture(name: str) -> "Figure":
+def drawing(name: str) -> "Figure":
     """A module drawn from one forward pass of it: a key of BOXES, "block" or "abn"."""
     torch.manual_seed(0)
     if name == "block":

@@ -26,14 +26,7 @@ from gamlib.data.augment import random_bits
 from gamlib.data.dataset import DataError
 from gamlib.data.images import SUFFIXES, BadImage, read_rgb, shown, with_warnings
 from gamlib.data.listing import contents, list_images, seen
-from gamlib.data.workers import (
-    MOST,
-    PREFETCH,
-    check_shared_memory,
-    default_workers,
-    ignore_signals,
-    watched,
-)
+from gamlib.data.workers import MOST, PREFETCH, check_shared_memory, default_workers, ignore_signals, watched
 
 SIZE, RESIZED = 224, 256  # side of what the network sees, short side of what a test image is cut from
 BAD_IMAGES = ("stop", "skip")

@@ -1,5 +1,6 @@
 """The networks, built by torchvision first and given attention afterwards."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from gamlib.models.create import create_model, fitting_stem, list_models, nth_width
@@ -19,13 +20,11 @@ __all__ = [
 ]
 
 
+# torchvision would double the time of `import gamlib`.
+_LAZY = {"insert_attention": "insert", "remove_attention": "insert", "attention_places": "places"}
+
+
 def __getattr__(name: str) -> object:
-    if name in ("insert_attention", "remove_attention"):  # torchvision would double the time of `import gamlib`
-        from gamlib.models import insert
-
-        return getattr(insert, name)
-    if name == "attention_places":
-        from gamlib.models.places import attention_places
-
-        return attention_places
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"gamlib.models.{_LAZY[name]}"), name)

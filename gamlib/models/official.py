@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 SUFFIXES = (".pth", ".pt", ".tar", ".pkl", ".bin", ".ckpt")
+BAM_LAYERS = {"conv_reduce0": 0, "bn_reduce0": 1, "conv_di_0": 3, "bn_di_0": 4, "conv_di_1": 6, "bn_di_1": 7}
+BAM_LAYERS |= {"conv_final": 9}
 # Of a key in such a repository -> in gamlib's network. The keys of one layout occur in no other.
 RENAMED = (
     # Jongchan/attention-module
@@ -14,17 +16,12 @@ RENAMED = (
     (r"\.cbam\.ChannelGate\.mlp\.3\.", ".attention.channel_gate.mlp.2."),
     (r"\.cbam\.SpatialGate\.spatial\.", ".attention.spatial_gate."),
     (r"^bam(\d)\.channel_att\.gate_c\.", r"layer\1.attention.gate.channel_branch."),
-    (r"\.gate_c_fc_0\.", ".fc1."),
-    (r"\.gate_c_bn_1\.", ".bn."),
-    (r"\.gate_c_fc_final\.", ".fc2."),
     (r"^bam(\d)\.spatial_att\.gate_s\.", r"layer\1.attention.gate.spatial_branch.layers."),
-    (r"\.gate_s_conv_reduce0\.", ".0."),
-    (r"\.gate_s_bn_reduce0\.", ".1."),
-    (r"\.gate_s_conv_di_0\.", ".3."),
-    (r"\.gate_s_bn_di_0\.", ".4."),
-    (r"\.gate_s_conv_di_1\.", ".6."),
-    (r"\.gate_s_bn_di_1\.", ".7."),
-    (r"\.gate_s_conv_final\.", ".9."),
+    *(
+        (rf"\.gate_c_{theirs}\.", f".{ours}.")
+        for theirs, ours in (("fc_0", "fc1"), ("bn_1", "bn"), ("fc_final", "fc2"))
+    ),
+    *((rf"\.gate_s_{name}\.", f".{place}.") for name, place in BAM_LAYERS.items()),
     # moskomule/senet.pytorch
     (r"\.se\.fc\.0\.", ".attention.channel_gate.fc1."),
     (r"\.se\.fc\.2\.", ".attention.channel_gate.fc2."),
@@ -34,16 +31,9 @@ RENAMED = (
     (r"\.triplet_attention\.(hw\.conv|SpatialGate\.spatial)\.", ".attention.hw_gate."),
 )
 # machine-perception-robotics-group/attention_branch_network, which has no name for its backbone.
-ABN = (
-    (r"^att_layer4\.", "branch.stage."),
-    (r"^bn_att\.", "branch.bn1."),
-    (r"^att_conv\.", "branch.conv."),
-    (r"^bn_att2\.", "branch.bn2."),
-    (r"^att_conv2\.", "attention_head."),
-    (r"^att_conv3\.", "attention_gate.conv."),
-    (r"^bn_att3\.", "attention_gate.bn."),
-    (r"^(?!branch\.|attention_)", "backbone."),
-)
+BRANCH = {"att_layer4": "branch.stage", "bn_att": "branch.bn1", "att_conv": "branch.conv", "bn_att2": "branch.bn2"}
+BRANCH |= {"att_conv2": "attention_head", "att_conv3": "attention_gate.conv", "bn_att3": "attention_gate.bn"}
+ABN = (*((rf"^{name}\.", f"{ours}.") for name, ours in BRANCH.items()), (r"^(?!branch\.|attention_)", "backbone."))
 # Modules of the same name that are others: no renaming makes gamlib's of them.
 OTHERS = (
     (r"\.se\.(fc\.0|fc1|conv_reduce)\.bias$", "its SE has biases, and gamlib's, like the paper's, has none"),

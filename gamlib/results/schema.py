@@ -42,9 +42,8 @@ class Result:
     command: str  # as typed
     curves: list[dict[str, int | float]]  # one entry an epoch
     seconds: float  # of training and testing, over all sittings
-    switches: dict[str, bool] | None = (
-        None  # channels_last, fused, compile; None: not recorded, as before November 2026
-    )
+    # channels_last, fused, compile; None: not recorded, as before November 2026
+    switches: dict[str, bool] | None = None
     schema: int = SCHEMA
 
     @property
