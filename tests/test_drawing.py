@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from gamlib import GAM, SE, create_attention, create_model
-from gamlib.course import pictures
+from gamlib import GAM, SE, create_attention, create_model, results
+from gamlib.course import grid, pictures
 from gamlib.course.drawing import _side, arrows, draw
+from gamlib.course.grid import ASKS
 from gamlib.course.recording import record
+from gamlib.data import puzzles
 
 C, H, W, R = *pictures.SHAPE, 4  # R = C / 16
 MLP = [("Linear", (R,)), ("ReLU", (R,)), ("Linear", (C,))]
@@ -154,3 +156,16 @@ def test_what_is_whole_is_one_step():
     assert isinstance(steps["branch.stage"].layer, nn.Sequential)
     assert steps["branch.stage"].parents == ("backbone.layer2",)
     assert steps["mul"].parents == ("backbone.layer2", "add")
+
+
+def test_the_grid_counts_what_was_recorded():
+    labels = ["none", "se", "gam"]
+    figure, words = grid.grid(labels)
+    cells = [text.get_text() for text in figure.axes[0].texts]
+    assert cells == ["0 of 5", "0 of 5", "0 of 5", "4 of 5", "0 of 5", "0 of 5", "0 of 5", "0 of 5", "5 of 5"]
+    assert "se solves channel in 4 of 5 runs, spatial in 0 of 5 runs" in words
+    for task in ASKS:
+        runs = [run for run in results.load(f"puzzles-{task}") if run.label == "se"]
+        assert grid.solved("se", task) == (sum(run.top1_error < 10 for run in runs), len(runs))
+    assert set(ASKS) == set(puzzles.TASKS)
+    assert grid.numbers(labels).count("\n| puzzles-") == 9
