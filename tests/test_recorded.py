@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from gamlib import create_model, data, results
 from gamlib._paths import recorded
-from gamlib.course import claims, plan
+from gamlib.course import claims, finetuning, plan
 from gamlib.data import DataError
 from gamlib.training import Speed, evaluate, recipes
 
@@ -24,6 +24,35 @@ def test_there_are_recorded_runs():
         ValueError, match="recorded result 'cifar100-resnet2'; allowed, nearest first: cifar100-resnet20"
     ):
         results.load("cifar100-resnet2")
+
+
+def test_fine_tuning_runs_are_complete():
+    arms = finetuning.read()
+    assert list(arms) == ["plain", "GAM gently", "GAM at once", "GAM gently, frozen", "SE gently"]
+    with safe_open(recorded("zoo") / "cifar100-resnet20-none.safetensors", "pt") as file:
+        start = float(file.metadata()["top1_error"])
+    for arm, runs in arms.items():
+        assert [run["seed"] for run in runs] == [0, 1, 2]
+        for run in runs:
+            assert re.fullmatch(r"[0-9a-f]{40}", run["commit"])
+            assert (run["recipe"], run["precision"]) == (runs[0]["recipe"], "bf16")
+            assert len(run["curves"]) == run["recipe"]["epochs"] == 3
+            assert len(run["strengths"]) == (9 if "gently" in arm else 0)
+            assert (abs(run["before"] - start) < 0.01) == (arm != "GAM at once"), "gentle keeps what was there"
+
+
+def test_what_notebook_13_says_of_fine_tuning():
+    arms = finetuning.read()
+    for arm in ("GAM gently", "GAM at once", "SE gently"):
+        assert finetuning.paired_difference(arms[arm], arms["plain"]).high > 0, "no arm is surely below plain"
+        assert all(abs(finetuning.end(run) - 40) < 0.5 for run in (*arms[arm], *arms["plain"]))
+    frozen = [run["before"] - finetuning.end(run) for run in arms["GAM gently, frozen"]]
+    assert 0 < sum(frozen) / 3 < 0.5, "a quarter of a point"
+    for arm in ("GAM gently", "SE gently"):
+        for run in arms[arm]:
+            strengths = list(run["strengths"].values())
+            assert max(strengths[6:]) < -0.3
+            assert max(map(abs, strengths[:6])) < 0.2
 
 
 @pytest.mark.parametrize("name", results.list_recorded())
