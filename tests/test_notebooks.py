@@ -135,14 +135,19 @@ def test_links_lead_somewhere(path):
             assert (path.parent / target).exists(), target
 
 
-def test_readmes_picture_is_the_notebooks_own():
+@pytest.mark.parametrize(
+    ("image", "notebook"),
+    [("look_inside", "00_start_here"), ("grid", "07_gam_spatial_attention"), ("gam", "08_gam_by_its_numbers")],
+)
+def test_readmes_pictures_are_the_notebooks_own(image, notebook):
     pictures = [
         base64.b64decode(output["data"]["image/png"])
-        for cell in code_cells(FOLDER / "00_start_here.ipynb")
+        for cell in code_cells(FOLDER / f"{notebook}.ipynb")
         for output in cell["outputs"]
         if "image/png" in output.get("data", {})
     ]
-    assert (FOLDER / "images" / "look_inside.png").read_bytes() in pictures
+    assert (FOLDER / "images" / f"{image}.png").read_bytes() in pictures
+    assert f"notebooks/images/{image}.png" in (FOLDER.parent / "README.md").read_text(encoding="utf-8")
 
 
 # ------------------------------------------------------------------ exercises
