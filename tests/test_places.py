@@ -347,7 +347,7 @@ def test_the_table_of_places_can_be_printed_and_used():
     insert_attention(model, Counted, where=blocks)
     assert len([m for m in model.modules() if isinstance(m, Counted)]) == 8
     reasons = observe(model)
-    assert reasons["layer1.0"] == "has an attention module already"
+    assert reasons["layer1.0"] == "has an attention module already (remove_attention takes it out)"
     assert reasons["layer1.0.attention"] == "is a part of an attention module"
 
 

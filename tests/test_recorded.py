@@ -27,27 +27,32 @@ def test_there_are_recorded_runs():
 
 
 def test_fine_tuning_runs_are_complete():
-    arms = finetuning.read()
+    arms = finetuning.read("cifar100")
     assert list(arms) == ["plain", "GAM gently", "GAM at once", "GAM gently, frozen", "SE gently"]
+    puzzle = finetuning.read("puzzles-joint")
+    assert list(puzzle) == ["TAM at once, puzzle", "TAM gently, puzzle"]
     with safe_open(recorded("zoo") / "cifar100-resnet20-none.safetensors", "pt") as file:
         start = float(file.metadata()["top1_error"])
-    for arm, runs in arms.items():
+    for arm, runs in (arms | puzzle).items():
         assert [run["seed"] for run in runs] == [0, 1, 2]
         for run in runs:
             assert re.fullmatch(r"[0-9a-f]{40}", run["commit"])
-            assert (run["recipe"], run["precision"]) == (runs[0]["recipe"], "bf16")
-            assert len(run["curves"]) == run["recipe"]["epochs"] == 3
-            assert len(run["strengths"]) == (9 if "gently" in arm else 0)
-            assert (abs(run["before"] - start) < 0.01) == (arm != "GAM at once"), "gentle keeps what was there"
+            assert run["recipe"] == runs[0]["recipe"]
+            assert len(run["curves"]) == run["recipe"]["epochs"]
+            assert abs(run["after"] - finetuning.end(run)) < 0.5, "tested in float32, trained in less"
+            assert len(run["strengths"]) == (0 if "gently" not in arm else 2 if arm in puzzle else 9)
+            if arm in arms:
+                assert (abs(run["before"] - start) < 0.01) == (arm != "GAM at once"), "gentle keeps what was there"
 
 
 def test_what_notebook_13_says_of_fine_tuning():
-    arms = finetuning.read()
+    arms = finetuning.read("cifar100")
     for arm in ("GAM gently", "GAM at once", "SE gently"):
-        assert finetuning.paired_difference(arms[arm], arms["plain"]).high > 0, "no arm is surely below plain"
+        difference = finetuning.paired_difference(arms[arm], arms["plain"])
+        assert -0.55 < difference.low < 0 < difference.high, "no arm is surely below plain, nor far below it"
         assert all(abs(finetuning.end(run) - 40) < 0.5 for run in (*arms[arm], *arms["plain"]))
     frozen = [run["before"] - finetuning.end(run) for run in arms["GAM gently, frozen"]]
-    assert 0 < sum(frozen) / 3 < 0.5, "a quarter of a point"
+    assert 0.15 < sum(frozen) / 3 < 0.25, "about 0.2 points"
     for arm in ("GAM gently", "SE gently"):
         for run in arms[arm]:
             strengths = list(run["strengths"].values())

@@ -7,11 +7,16 @@ from gamlib._paths import recorded
 from gamlib.results import Summary, summarise
 
 
-def read() -> dict[str, list[dict[str, Any]]]:
-    """Runs by arm, each by seed: "before" and "curves" (errors in %), "strengths", and where they come from."""
+def read(data: str) -> dict[str, list[dict[str, Any]]]:
+    """Runs on one data set by arm, each by seed.
+
+    A run has its errors in %, "before" the first step, "after" the last, with "fixed_gates" and in "curves"; its
+    "strengths"; and where it comes from.
+    """
     arms: dict[str, list[dict[str, Any]]] = {}
     for run in sorted(json.loads(recorded("finetuning.json").read_text(encoding="utf-8")), key=lambda run: run["seed"]):
-        arms.setdefault(run["arm"], []).append(run)
+        if run["data"] == data:
+            arms.setdefault(run["arm"], []).append(run)
     return arms
 
 

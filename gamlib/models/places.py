@@ -155,7 +155,7 @@ def _place(name: str, module: nn.Module, is_inside: bool, seen: _Seen) -> Place 
     if is_inside:
         return "is a part of an attention module"
     if attached(module) is not None:
-        return "has an attention module already"
+        return "has an attention module already (remove_attention takes it out)"
     if hasattr(module, "attention"):
         return f"({kind}) has an attention of its own, under the name that the new one would have"
     if _is_container(module) or name in seen.iterates:
