@@ -95,8 +95,9 @@ def outputs(network: nn.Module, x: Tensor) -> list[Tensor]:
         return tensors(network.eval()(x))
 
 
-def fault(network: nn.Module, places: list[Place], x: Tensor, detects: bool) -> str:
+def fault(network: nn.Module, places: list[Place], x: Tensor) -> str:
     """What goes wrong with attention at these places; empty where nothing does."""
+    detects = hasattr(network, "rpn") or hasattr(network, "anchor_generator")
     state = copy.deepcopy(network.state_dict())
     before = outputs(network, x)
     classes = [type(m) for m in network.modules()]
@@ -136,7 +137,6 @@ def main() -> int:
         for name, build in networks(source):
             network = build()
             x = image(network, name)
-            detects = hasattr(network, "rpn") or hasattr(network, "anchor_generator")
             try:
                 found = observe(network)
             except ValueError as error:
@@ -146,14 +146,14 @@ def main() -> int:
             places = [place for place in found.values() if isinstance(place, Place)]
             reasons.update(kind(place) for place in found.values() if isinstance(place, str))
             count += 1
-            bad = fault(network, places, x, detects) if places else ""
+            bad = fault(network, places, x) if places else ""
             print(f"{name}: {len(places)} of {len(found)} modules {bad}", flush=True)
             wrong += [(name, "all at once", bad)] if bad else []
             right += 0 if bad else len(places)
             single += [(name, build, place) for place in places]
     for name, build, place in random.Random(0).sample(single, min(arguments.singles, len(single))):
         network = build()
-        bad = fault(network, [place], image(network, name), hasattr(network, "rpn"))
+        bad = fault(network, [place], image(network, name))
         wrong += [(name, place.name, bad)] if bad else []
     print(f"\n{count} networks: {right:,} places right at once, {len(wrong)} faults")
     for line in wrong:
