@@ -61,7 +61,8 @@ def draw_errors(runs: Sequence[Result], control: str | None = None) -> "Figure":
     """A figure of the errors at the end: a row per network, a dot per seed, the mean with its 95% interval.
 
     Filled: on the test images; hollow: on the training images, in the last epoch, as they were shown (shifted,
-    mirrored, and by weights that still moved). A row without an interval has one seed.
+    mirrored, and by weights that still moved). Fewer than three seeds have no interval here: that of two is 12.7 of
+    their standard errors long to each side, and would leave no room for the others.
 
     Args:
         runs: of one data set and backbone.
@@ -88,7 +89,7 @@ def draw_errors(runs: Sequence[Result], control: str | None = None) -> "Figure":
             mean = summarise(errors)
             if is_control and filled:
                 axes.axvline(mean.mean, color=colour, linestyle="--", linewidth=1.2, label=f"mean of {control}, test")
-            if mean.low is not None:
+            if mean.n > 2:
                 axes.plot([mean.low, mean.high], [at + shift] * 2, color=colour, linewidth=2)
                 axes.plot(mean.mean, at + shift, "|", color=colour, markersize=14, markeredgewidth=2.5)
             face = colour if filled else "white"
