@@ -164,7 +164,7 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize(("layout", "attention", "keys"), LAYOUTS, ids=lambda value: getattr(value, "__name__", ""))
-@pytest.mark.parametrize("build", [resnet18, resnet50])
+@pytest.mark.parametrize("build", [resnet18, resnet50])  # the one of basic blocks, the other of bottlenecks
 def test_an_official_checkpoint_loads_strictly_and_each_tensor_where_it_belongs(
     layout, attention, keys, build, tmp_path
 ):
