@@ -19,6 +19,7 @@ from torch import nn
 from gamlib import create_model, data, explain, insert_attention, results
 from gamlib._files import write
 from gamlib.cli.options import usable
+from gamlib.course import finetuning
 from gamlib.training import Recipe, Speed, evaluate, fit, recipes
 
 FOLDER = Path(__file__).resolve().parent
@@ -91,7 +92,7 @@ def main(argv: list[str]) -> None:
             if not any((run["arm"], run["seed"]) == (arm, seed) for run in runs):
                 runs.append(carry_out(arm, seed, datasets[ARMS[arm][0]]))
                 write((json.dumps(runs, indent=1) + "\n").encode(), RECORD)
-                print(f"{arm}, seed {seed}: {runs[-1]['curves'][-1]['test_top1_error']:.2f}% after", flush=True)
+                print(f"{arm}, seed {seed}: {finetuning.end(runs[-1]):.2f}% after", flush=True)
 
 
 if __name__ == "__main__":

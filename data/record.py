@@ -200,12 +200,13 @@ def is_there(dataset: str, root: Path | None) -> bool:
 def check_recorded(study: Study, folder: Path) -> None:
     """Raise Refused where a recorded run is not of the plan, or recorded twice: to add a run would lose it."""
     planned = {plan.identity(run) for run in study.runs}
-    recorded = [plan.identity(run) for run in study.recorded(folder)]
+    runs = study.recorded(folder)
+    recorded = [plan.identity(run) for run in runs]
     for run in recorded:
         if run not in planned or recorded.count(run) > 1:
             why = "stands there twice" if run in planned else "is not in the plan"
             raise Refused(f"{folder / study.name}.json: the run {run} {why}; mend plan.json or the file first")
-    if any(run.recipe != recipes.get(study.recipe).as_dict() for run in study.recorded(folder)):
+    if any(run.recipe != recipes.get(study.recipe).as_dict() for run in runs):
         raise Refused(f"{folder / study.name}.json: a run there has another recipe than {study.recipe!r} is now")
 
 

@@ -1,10 +1,12 @@
 """The course's grid: which mechanism solves which puzzle, in how many recorded runs. Each notebook adds a row."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from gamlib import results
 from gamlib.data import puzzles
+from gamlib.results import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -13,9 +15,14 @@ ASKS = {"channel": "what", "spatial": "where", "joint": "what and where"}
 NONE, ALL = (0.94, 0.94, 0.94), (0.0, 0.62, 0.45)  # colours of cells where none of the runs solves it, and where all do
 
 
+@cache
+def _recorded(task: str) -> list[Result]:
+    return results.load(f"puzzles-{task}")  # once for all rows
+
+
 def solved(label: str, task: str) -> tuple[int, int]:
     """How many of the recorded runs of a network solve a puzzle, and how many there are."""
-    runs = [run for run in results.load(f"puzzles-{task}") if run.label == label]
+    runs = [run for run in _recorded(task) if run.label == label]
     return sum(run.top1_error < results.SOLVED for run in runs), len(runs)
 
 
@@ -51,5 +58,5 @@ def grid(labels: Sequence[str]) -> tuple["Figure", str]:
 
 def numbers(labels: Sequence[str]) -> str:
     """The recorded runs behind the grid as a table, folded."""
-    recorded = [run for task in puzzles.TASKS for run in results.load(f"puzzles-{task}") if run.label in labels]
+    recorded = [run for task in puzzles.TASKS for run in _recorded(task) if run.label in labels]
     return f"<details><summary>The numbers behind it</summary>\n\n{results.table(recorded)}\n\n</details>"
