@@ -27,7 +27,7 @@ from gamlib._device import best_device, device_name
 from gamlib._files import write
 from gamlib._paths import PACKAGE
 from gamlib.cli.options import UsageError, usable
-from gamlib.course import claims, plan
+from gamlib.course import claims, plan, variants
 from gamlib.course.plan import Planned, Study
 from gamlib.data import DataError
 from gamlib.models import fitting_stem
@@ -52,6 +52,7 @@ class Refused(UsageError):
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0, 2 for a mistake of the user's or of the plan, 130 and 143 after Ctrl-C and SIGTERM."""
     arguments = parser().parse_args(argv)
+    variants.register()
 
     def work() -> int:
         if arguments.plan is not None:

@@ -33,7 +33,8 @@ class Planned:
     def reduction(self) -> int | None:
         """Reduction of the result that it will have."""
         attention = self.network["attention"]
-        options = full_options(attention, self.network["attention_options"]) if is_known(attention) else {}
+        options = self.network["attention_options"]
+        options = full_options(attention, options) if is_known(attention) else options
         return options.get("reduction")
 
 
