@@ -6,6 +6,8 @@ os.environ.setdefault("GAMLIB_PROFILE", "smoke")
 import pytest
 import torch
 
+from gamlib.attention import registry
+
 
 @pytest.fixture(autouse=True)
 def same_numbers_every_time():
@@ -15,3 +17,9 @@ def same_numbers_every_time():
     torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def names_of_attention_stay_as_they_were(monkeypatch):
+    """What one test registers, no other finds."""
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))

@@ -114,6 +114,11 @@ def other_names(base, **defaults):
     return type("Other", (base,), {"__init__": lambda self, width, ratio=16: base.__init__(self, width, ratio)})
 
 
+def by_numpy(x, w1, w2):
+    hidden = np.maximum(x.numpy().mean((2, 3)) @ w1.numpy().T, 0)
+    return 1 / (1 + np.exp(-hidden @ w2.numpy().T))[:, :, None, None]
+
+
 RIGHT = [
     ("se.module", SEOf),
     ("se.module", SecondFirst),
@@ -135,7 +140,7 @@ RIGHT = [
     ),
     ("training.standard_error", lambda e, n: torch.tensor(e).mul(100 - e).div(n).sqrt()),
     ("explain.area", lambda curve: np.trapezoid(curve.numpy()) / (len(curve) - 1)),
-    ("se.squeeze", lambda x: x.numpy().mean((2, 3))),
+    ("se.gate", by_numpy),
     ("gam.shuffle", lambda x, groups: F.channel_shuffle(x, groups)),
     (
         "bam.channel",
@@ -152,8 +157,8 @@ def test_right_answers_pass(name, solution):
 
 
 def test_an_array_is_right_and_told_that_it_hands_no_gradient_on():
-    assert told("se.squeeze", lambda x: x.numpy().mean((2, 3))).endswith("in a network, keep to PyTorch's functions.)")
-    assert told("se.squeeze", lambda x: torch.tensor(x.numpy().mean((2, 3)))).endswith("PyTorch's functions.)")
+    assert told("se.gate", by_numpy).endswith("in a network, keep to PyTorch's functions.)")
+    assert told("se.gate", lambda *a: torch.tensor(by_numpy(*a))).endswith("PyTorch's functions.)")
 
 
 # --- gradients
@@ -205,7 +210,11 @@ def ignores_the_bias(x, w1, b1, gain, shift, w2, b2):
         ("se.module", HalfTheWay, "the gradient of x is not what it should be"),
         ("own.gentle", lambda x, attention, s: x + s.item() * (attention(x) - x), "no gradient reaches strength"),
         ("own.gentle", lambda x, attention, s: x + s * (attention(x) - x).detach(), "the gradient of x is not"),
-        ("bam.combine", lambda x, c, s: x * (1 + (c * s).sigmoid().detach()), "no gradient reaches channel"),
+        (
+            "tam.module",
+            lambda x, *weights: EXERCISES["tam.module"].reference(x.detach(), *weights),
+            "no gradient reaches x",
+        ),
         ("bam.channel", ignores_the_bias, "no gradient reaches b1"),
         (
             "abn.loss",
@@ -236,8 +245,8 @@ def test_a_bias_before_a_batch_norm_has_a_gradient_of_zero_and_is_right():
 
 
 def test_inputs_that_are_changed_in_place_are_seen():
-    def scaled(x, c, s):
-        x *= 1 + (c * s).sigmoid()
+    def scaled(x, *weights):
+        x *= EXERCISES["se.gate"].reference(x, *weights)
         return x
 
     def emptied(layers):
@@ -251,7 +260,7 @@ def test_inputs_that_are_changed_in_place_are_seen():
         def forward(self, x):
             return x.mul_(self.gate(x)[:, :, None, None])
 
-    for name, solution in (("bam.combine", scaled), ("bam.reach", emptied), ("se.module", InPlace)):
+    for name, solution in (("se.module", scaled), ("bam.reach", emptied), ("se.module", InPlace)):
         assert "it changes what it is given, in place" in told(name, solution)
 
 
@@ -462,8 +471,8 @@ def test_layers_that_are_not_found():
 
 
 def test_tuples_and_lists_are_understood():
-    assert "a tuple of 2: " in told("cbam.descriptor", lambda x: (x.amax(1), x.mean(1)))
-    assert "take .values, or x.amax(dim)" in told("se.squeeze", lambda x: x.flatten(2).max(2))
+    assert "a tuple of 2: " in told("cbam.spatial", lambda x, *_: (x.amax(1), x.mean(1)))
+    assert "take .values, or x.amax(dim)" in told("se.gate", lambda x, *_: x.flatten(2).max(2))
     assert "It returns a module" in told("se.module", lambda channels, reduction, more: SEOf(8, 2))
 
 
@@ -612,7 +621,7 @@ def test_messages_are_true_to_the_code():
     assert "bias counts the other way round" in told(
         "baseline.parameters", lambda i, o, k, bias: i * o * k * k + (0 if bias else o)
     )
-    assert "a tuple of 2: a tensor (3, 5, 7)" in told("cbam.descriptor", lambda x: (x.amax(1), x.mean(1)))
+    assert "a tuple of 2: a tensor (3, 5, 7)" in told("cbam.spatial", lambda x, *_: (x.amax(1), x.mean(1)))
     assert "take .values" in told("own.slowdown", lambda plain, attended: (attended / plain).median(0))
     assert "1/24 times" in told("imagenet.hours", lambda i, e, r, g, f: i * e / (r * g * f) / 86_400)
     assert "for (resnet, " in told("ablations.nearest_width", lambda count, target: 10**6)

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from gamlib import CBAM, GAM, SE, TripletAttention, create_model, results
 from gamlib.cost import nearest_width
-from gamlib.course import check
+from gamlib.course import check, to_train
+from gamlib.course.answering import Answer
 from gamlib.course.checks import answer
 from gamlib.course.exercises import EXERCISES
 
@@ -147,6 +148,19 @@ def cbam_stacked(x, w1, b1, w2, b2, weight, gain, shift):
     return torch.mul(cbam_spatial_unfolded(x, weight, gain, shift), x)
 
 
+def bam_unfolded(x, w1, b1, gain, shift, w2, b2, *weights):
+    """The dilated convolutions as matrix products over windows."""
+    channel, out = channel_branch_by_hand(x, w1, b1, gain, shift, w2, b2), x
+    for i in range(0, 12, 4):
+        weight, bias, gain, shift = weights[i : i + 4]
+        side = weight.shape[-1]
+        windows = F.unfold(out, side, dilation=4, padding=4 * (side // 2))
+        out = (weight.flatten(1) @ windows + bias[:, None]).view(len(x), -1, *x.shape[2:])
+        out = normalised(out, gain, shift).clamp(min=0)
+    spatial = torch.einsum("nchw,kcij->nkhw", out, weights[12]) + weights[13]
+    return torch.addcmul(x, x, torch.einsum("ncij,nkhw->nchw", channel, spatial).sigmoid())
+
+
 def receptive_field_from_the_end(layers):
     size = 1
     for kernel_size, stride in layers[::-1]:
@@ -273,8 +287,10 @@ OTHER_WAYS = [
     ("baseline.macs", lambda i, o, k, h, w: float(h * w) * o * i * k * k),
     ("baseline.receptive_field", receptive_field_from_the_end),
     ("baseline.block", block_by_layers),
-    ("se.squeeze", lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1)),
-    ("se.squeeze", lambda x: torch.einsum("nchw->nc", x.double()) / x[0, 0].numel()),
+    ("se.fool", lambda x: x.roll((1, 2), (2, 3))),
+    ("se.fool", lambda x: x.mean((2, 3), keepdim=True).expand_as(x)),
+    ("se.fool", lambda x: 2 * x.mean((2, 3), keepdim=True) - x),
+    ("se.fool", lambda x: x.flatten(2)[:, :, torch.randperm(x[0, 0].numel())].view_as(x).numpy()),
     ("se.gate", channels_last),
     ("se.gate", by_convolution),
     ("se.gate", by_a_loop),
@@ -282,8 +298,10 @@ OTHER_WAYS = [
     ("se.module", lambda x, w1, w2: torch.einsum("nchw,nc->nchw", x, by_a_loop(x, w1, w2)[:, :, 0, 0])),
     ("bam.reach", lambda layers: receptive_field_from_the_end([(d * (k - 1) + 1, 1) for k, d in layers])),
     ("bam.channel", channel_branch_by_hand),
-    ("bam.combine", lambda x, c, s: torch.addcmul(x, x, torch.einsum("ncij,nkhw->nchw", c, s).sigmoid())),
-    ("cbam.descriptor", lambda x: torch.cat([x.max(1, keepdim=True)[0], x.sum(1, keepdim=True) / x.shape[1]], 1)),
+    ("bam.module", bam_unfolded),
+    ("cbam.fool", lambda x: x.flip(1)),
+    ("cbam.fool", lambda x: x[:, torch.randperm(x.shape[1])]),
+    ("cbam.fool", lambda x: x.sort(1).values),
     ("cbam.channel", cbam_channel_stacked),
     ("cbam.spatial", cbam_spatial_unfolded),
     ("cbam.module", cbam_stacked),
@@ -527,7 +545,7 @@ def test_an_exception_is_shown_as_the_readers_own_with_its_line():
 @pytest.mark.parametrize(
     ("name", "solution", "advice"),
     [
-        ("cbam.descriptor", lambda x: torch.stack([x.max(1), x.mean(1)], 1), "x.amax(dim) returns the values alone"),
+        ("cbam.spatial", lambda x, *_: torch.stack([x.max(1), x.mean(1)], 1), "x.amax(dim) returns the values alone"),
         ("se.module", lambda x, w1, w2: x * (x.mean((2, 3)) @ w1.T @ w2.T), "makes (N, C) into (N, C, 1, 1)"),
         ("cbam.spatial", lambda x, w, *_: F.conv2d(x[:, :2], w), "lacks its padding"),
         ("baseline.block", lambda x, w1, *_: x + F.conv2d(x, w1), "needs padding=kernel_size // 2"),
@@ -560,10 +578,60 @@ def looked_at(gate, x, pick):
         ("baseline.macs", lambda *_: torch.zeros(5).numpy()),
         ("baseline.macs", lambda *_: 10**5000),
         ("bam.reach", lambda layers: layers.append(None)),
+        ("se.fool", lambda x: x + torch.eye(*x.shape[2:])),  # one mean has changed
+        ("se.fool", lambda x: torch.cat([x[:, :1].flip(3), x[:, 1:]], 1)),  # too little has
+        ("se.fool", lambda x: x.flip(3)[:, :, 1:]),
+        ("se.fool", lambda x: x * float("nan")),
+        ("cbam.fool", lambda x: x.roll(1, 1).roll(1, 3)),
+        ("cbam.fool", lambda x: torch.cat([x[:, :, :1], x[:, :, 1:]], 2)),
     ],
 )
 def test_wrong_solutions_are_not_right(name, wrong):
     assert answer(EXERCISES[name], wrong).startswith("not")
+
+
+def test_where_many_answers_are_right_it_says_what_is_wrong_with_this_one():
+    told = answer(EXERCISES["se.fool"], lambda x: torch.cat([x[:, :1] + 1, x[:, 1:].flip(3)], 1))
+    assert re.fullmatch(r"not yet\. SE would notice: channel 0 of picture \d has the mean [\d.-]+, and had .*", told)
+    told = answer(EXERCISES["se.fool"], lambda x: torch.cat([x[:, :1].flip(3), x[:, 1:]], 1))
+    assert re.fullmatch(r"not yet\. Only \d+% of its values differ from those of x; change more than half\.", told)
+    told = answer(EXERCISES["cbam.fool"], lambda x: x.roll(1, 1).roll(1, 3))
+    assert "The spatial gate would notice: at row " in told
+    told = answer(EXERCISES["cbam.fool"], lambda x: torch.stack([x[:, :, i] for i in range(x.shape[2])], 2).clone())
+    assert "the channel gate can't tell it from x, either" in told
+    assert answer(EXERCISES["se.fool"], nn.Identity).startswith("not")  # a class: not the map that it would make
+
+
+def test_what_is_trained_is_the_readers_own_once_it_is_right(capsys):
+    class Mine(WithConvolutions):
+        pass
+
+    class NotYet(nn.Module):
+        def __init__(self, channels, reduction):
+            super().__init__()
+
+        def forward(self, x):
+            raise NotImplementedError
+
+    assert to_train("se.module", Mine, SE) is Mine
+    assert to_train("se.module", NotYet, SE) is SE
+    assert capsys.readouterr().out == (
+        "From here on Mine is used: yours.\n"
+        "From here on SE is used, the solution's, until check says right of NotYet.\n"
+    )
+    with pytest.raises(ValueError, match=r"unknown exercise 'se\.modul'"):
+        to_train("se.modul", Mine, SE)
+
+
+def test_in_a_notebook_an_answer_is_a_box_that_wraps():
+    said = Answer("se.gate", "not yet. A gate should be < 1 & > 0.\n  y = x")
+    assert repr(said) == "se.gate: not yet. A gate should be < 1 & > 0.\n  y = x"
+    box = said._repr_html_()
+    assert "#D55E00" in box
+    assert "white-space: pre-wrap" in box
+    assert "<b>se.gate</b>: not yet. A gate should be &lt; 1 &amp; &gt; 0.\n  y = x</div>" in box
+    signs = {Answer("a", text)._repr_html_().partition("</span>")[0][-1] for text in ("right. ", "perhaps", "not yet")}
+    assert signs == {"✓", "?", "✗"}
 
 
 def test_a_coarse_type_does_not_hide_a_mistake():

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gamlib import create_model, data, results
-from gamlib.course import plan
+from gamlib.course import plan, variants
 from gamlib.training import Diverged, Speed, recipes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,6 +51,7 @@ def test_recorded_runs_are_those_of_the_plan(study):
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
 def test_every_planned_network_can_be_built(study):
+    variants.register()
     for network in {json.dumps(run.network): run.network for run in study.runs}.values():
         with torch.device("meta"):
             create_model(**network, num_classes=10)

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gamlib.course.checks import check
+    from gamlib.course.checks import check, to_train
     from gamlib.course.notebook import show, start
     from gamlib.course.profiles import profile
 
-__all__ = ["check", "profile", "show", "start"]
+__all__ = ["check", "profile", "show", "start", "to_train"]
 
 
 def __getattr__(name: str) -> object:
@@ -19,8 +19,8 @@ def __getattr__(name: str) -> object:
         from gamlib.course.profiles import profile
 
         return profile
-    if name == "check":
-        from gamlib.course.checks import check
+    if name in ("check", "to_train"):
+        from gamlib.course import checks
 
-        return check
+        return getattr(checks, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,12 +22,13 @@ MAP, SMALL, GATE, OUT = "#56B4E9", "#009E73", "#E69F00", "#0072B2"  # Okabe and 
 INK, WIRE = "#222222", "#555555"
 SLANT = (0.42, 0.30)  # of what goes to the back
 COLUMN, ROW = 1.75, 1.9
+LABELS = 0.3  # above and below the boxes
 RADIUS = 0.17  # of the circle in which several arrows meet
 SIGNS = {"mul": "×", "add": "+", "cat": "cat"}
 # What the arrows say; an operation that is not here only changes how a shape is written.
 WORDS = {"AdaptiveAvgPool2d": "mean", "mean": "mean", "amax": "max", "permute": "permute", "Sigmoid": "sigmoid"}
 WORDS |= {"Linear": "Linear", "ReLU": "ReLU", "BatchNorm1d": "BN", "BatchNorm2d": "BN", "div": "divide", "add": "add 1"}
-WORDS |= {"channel_shuffle": "shuffle", "Sequential": "stage"}
+WORDS |= {"channel_shuffle": "shuffle", "Sequential": "stage", "expand": "repeated"}
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def draw(module: nn.Module, x: Tensor, boxes: dict[str, Box], whole: Sequence[st
     panel.axis("off")
     panel.autoscale_view()
     (low, high), (bottom, up) = panel.get_xlim(), panel.get_ylim()
+    bottom, up = bottom - LABELS, up + LABELS
+    panel.set_ylim(bottom, up)
     figure.set_size_inches(0.78 * (high - low), 0.78 * (up - bottom) + 0.1)
     return figure
 

@@ -38,4 +38,6 @@ class Exercise:
     mistakes: tuple[Mistake, ...]
     gives: Literal["gate", "gated map", "other"] = "other"  # what can be tested of a module without the weights
     layers: str = ""  # that the weights belong to, in order: "linear", "linear+bias", "conv", "norm"
+    # Where many outputs are right, the reference's among them: (output, *inputs) -> what is wrong with it, or None.
+    fault: Callable | None = None
     trained: bool = False  # whether it is a part of a network, so that gradients must pass as the reference's do

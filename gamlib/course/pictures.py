@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
 from gamlib import create_attention, create_model
 from gamlib.course.drawing import GATE, MAP, OUT, SMALL, Box, draw
@@ -90,6 +91,13 @@ BOXES = {
         "mul.2": Box(7.6, 0, OUT, "y"),
     },
 }
+GATES = {
+    "mean": Box(0, 0, GATE, "per channel"),
+    "expand": Box(1.6, 0, GATE, is_open=True),
+    "mean.2": Box(3.3, 0, GATE, "per position"),
+    "expand.2": Box(4.5, 0, GATE, is_open=True),
+    "sigmoid": Box(6.1, 0, GATE, "per channel\nand position"),
+}
 BLOCK = {
     "x": Box(0, 0, MAP, "x"),
     "relu": Box(1.5, 0, MAP),
@@ -108,9 +116,24 @@ ABN = {
 }
 
 
+class Gates(nn.Module):
+    """Three shapes of gates, and how PyTorch repeats them over a map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sigmoid = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.mean((2, 3), keepdim=True).expand(x.shape)
+        x.mean(1, keepdim=True).expand(x.shape)
+        return self.sigmoid(x)
+
+
 def drawing(name: str) -> "Figure":
-    """A module drawn from one forward pass of it: a key of BOXES, "block" or "abn"."""
+    """A module drawn from one forward pass of it: a key of BOXES, "block", "abn", or "gates" for their three shapes."""
     torch.manual_seed(0)
+    if name == "gates":
+        return draw(Gates(), torch.randn(1, *SHAPE), GATES)
     if name == "block":
         block = AttentionBasicBlock(SHAPE[0], SHAPE[0])
         block.attention = create_attention("se", SHAPE[0])

@@ -22,9 +22,12 @@ def channel_branch(x: Tensor, w1: Tensor, b1: Tensor, gain: Tensor, shift: Tenso
     return F.linear(F.relu(hidden), w2, b2)[:, :, None, None]
 
 
-def combine(x: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
-    """y = x (1 + sigmoid(Mc Ms)), as the official code has it; the paper's equation 2 adds Mc and Ms."""
-    return x * (1 + torch.sigmoid(channel * spatial))
+def bam(x: Tensor, w1, b1, gain, shift, w2, b2, k1, c1, g1, s1, k2, c2, g2, s2, k3, c3, g3, s3, k4, c4) -> Tensor:
+    """y = x (1 + sigmoid(Mc Ms)), as the official code has it; the paper's equation 2 adds Mc and Ms.
+
+    The first six weights are the channel branch's; then come four convolutions (k, c), each but the last with its norm.
+    """
+    return _bam(x, w1, b1, gain, shift, w2, b2, k1, c1, g1, s1, k2, c2, g2, s2, k3, c3, g3, s3, k4, c4)
 
 
 def channel_trials() -> list[Trial]:
@@ -32,11 +35,55 @@ def channel_trials() -> list[Trial]:
     return [
         Trial(
             (drawn(n + 5, c, h, w),),
-            (centred(c // r, c), centred(c // r), drawn(c // r), drawn(c // r), drawn(c, c // r), drawn(c)),
+            _channel_weights(c, r),
             {"channels": c, "reduction": r},
         )
         for (n, c, h, w), r in zip(SHAPES, (2, 8, 2), strict=True)
     ]
+
+
+def _channel_weights(c, r):
+    return centred(c // r, c), centred(c // r), drawn(c // r), drawn(c // r), drawn(c, c // r), drawn(c)
+
+
+def module_trials() -> list[Trial]:
+    """As `channel_trials`, on wider maps: a dilation of 4 must find cells to look at."""
+    found = []
+    for (n, c, h, w), r in zip(SHAPES, (2, 8, 2), strict=True):
+        k = c // r
+
+        def layer(c_out, c_in, side):
+            return centred(c_out, c_in, side, side), centred(c_out), drawn(c_out), drawn(c_out)
+
+        spatial = (*layer(k, c, 1), *layer(k, k, 3), *layer(k, k, 3), centred(1, k, 1, 1), centred(1))
+        found.append(
+            Trial(
+                (drawn(n + 5, c, h + 4, w + 4),), (*_channel_weights(c, r), *spatial), {"channels": c, "reduction": r}
+            )
+        )
+    return found
+
+
+def _spatial_logits(x, *weights, dilation=4, relu=F.relu, norm=norm):
+    for i in range(0, 12, 4):
+        weight, bias, gain, shift = weights[i : i + 4]
+        gap = dilation if weight.shape[2] == 3 else 1
+        x = relu(norm(F.conv2d(x, weight, bias, padding=gap * (weight.shape[2] // 2), dilation=gap), gain, shift))
+    return F.conv2d(x, *weights[12:])
+
+
+def _bam(x, *weights, join=lambda c, s: torch.sigmoid(c * s), scale=lambda x, m: x * (1 + m), channel=None, **options):
+    logits = (channel or _channel_logits)(x, *weights[:6])
+    return scale(x, join(logits, _spatial_logits(x, *weights[6:], **options)))
+
+
+def _one_after_the_other(x, *weights):
+    x = x * (1 + torch.sigmoid(_channel_logits(x, *weights[:6])))
+    return x * (1 + torch.sigmoid(_spatial_logits(x, *weights[6:])))
+
+
+def _without_biases(shapes):
+    return [shapes[i] for i in (0, 2, 3, 4, 6, 8, 9, 10, 12, 13, 14, 16, 17, 18)]
 
 
 def _channel_logits(x, w1, b1, gain, shift, w2, b2, pool=lambda x: x.mean((2, 3)), relu=F.relu, norm=norm):
@@ -136,35 +183,41 @@ EXERCISES = {
         layers="linear+bias norm linear+bias",
         trained=True,
     ),
-    "bam.combine": Exercise(
-        combine,
-        lambda: [Trial((drawn(n, c, h, w), drawn(n, c, 1, 1), drawn(n, 1, h, w))) for n, c, h, w in SHAPES],
+    "bam.module": Exercise(
+        bam,
+        module_trials,
         "Where both logits are negative, their product is positive, and the gate opens. With the sum it would close.",
         (
             Mistake(
                 "You added the two branches, as the paper's equation 2 has it. The official code, and this exercise, "
                 "multiply them.",
-                lambda x, c, s: x * (1 + torch.sigmoid(c + s)),
+                lambda *a: _bam(*a, join=lambda c, s: torch.sigmoid(c + s)),
             ),
-            Mistake("The 1 is missing: BAM multiplies by 1 + gate.", lambda x, c, s: x * torch.sigmoid(c * s)),
-            Mistake("The sigmoid is missing.", lambda x, c, s: x * (1 + c * s)),
+            Mistake("The 1 is missing: BAM multiplies by 1 + gate.", lambda *a: _bam(*a, scale=lambda x, m: x * m)),
+            Mistake("The sigmoid is missing.", lambda *a: _bam(*a, join=lambda c, s: c * s)),
             Mistake(
                 "Each branch has a sigmoid of its own; BAM multiplies the logits and takes one sigmoid of the product.",
-                lambda x, c, s: x * (1 + torch.sigmoid(c) * torch.sigmoid(s)),
+                lambda *a: _bam(*a, join=lambda c, s: torch.sigmoid(c) * torch.sigmoid(s)),
             ),
             Mistake(
-                "That is 1 + gate, by which x is scaled; multiply x with it.", lambda x, c, s: 1 + torch.sigmoid(c * s)
+                "That is 1 + gate, by which x is scaled; multiply x with it.",
+                lambda *a: _bam(*a, scale=lambda x, m: 1 + m),
             ),
-            Mistake("The gate is added to x; it should scale it.", lambda x, c, s: x + torch.sigmoid(c * s)),
+            Mistake("The gate is added to x; it should scale it.", lambda *a: _bam(*a, scale=lambda x, m: x + m)),
             Mistake(
                 "That is the gate; what is asked for is the map, scaled with 1 + gate.",
-                lambda x, c, s: torch.sigmoid(c * s),
+                lambda *a: _bam(*a, scale=lambda x, m: m),
             ),
             Mistake(
-                "The branches run one after the other, as CBAM's do; BAM's run side by side.",
-                lambda x, c, s: x * (1 + torch.sigmoid(c)) * (1 + torch.sigmoid(s)),
+                "The branches run one after the other, as CBAM's do; BAM's run side by side.", _one_after_the_other
             ),
+            Mistake("The dilation is missing: both 3 x 3 convolutions have 4.", lambda *a: _bam(*a, dilation=1)),
+            Mistake("The BatchNorms of the spatial branch are missing.", lambda *a: _bam(*a, norm=no_norm)),
+            Mistake("The ReLUs of the spatial branch are missing.", lambda *a: _bam(*a, relu=lambda z: z)),
+            Mistake("Its layers have no biases; BAM's have, all of them.", shapes=_without_biases),
         ),
+        gives="other",
+        layers="linear+bias norm linear+bias conv+bias norm conv+bias norm conv+bias norm conv+bias",
         trained=True,
     ),
 }

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from gamlib.course.exercise import Exercise, Mistake, Trial
 from gamlib.course.exercises._draw import SHAPES, centred, drawn
 from gamlib.course.exercises._layers import no_norm, norm
+from gamlib.course.values import same
 
 
 def descriptor(x: Tensor) -> Tensor:
@@ -28,6 +29,25 @@ def cbam(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, weight: Tens
     """Equation 1: first channels, then positions."""
     x = x * channel_gate(x, w1, b1, w2, b2)
     return x * spatial_gate(x, weight, gain, shift)
+
+
+def exchanged(x: Tensor) -> Tensor:
+    """A map that the spatial gate takes for x, and the channel gate does not: here its channels in another order."""
+    return x.roll(1, 1)
+
+
+def told_apart(changed: Tensor, x: Tensor) -> str | None:
+    """What is wrong with a map that the channel gate should tell from x, and the spatial gate should not."""
+    for word, ours, before in (("largest value", changed.amax(1), x.amax(1)), ("mean", changed.mean(1), x.mean(1))):
+        if not same(ours, before):
+            n, i, j = (int(index) for index in ((ours - before).abs() == (ours - before).abs().max()).nonzero()[0])
+            return (
+                f"The spatial gate would notice: at row {i}, column {j} of picture {n} the {word} over the channels is "
+                f"{ours[n, i, j]:.3f}, and was {before[n, i, j]:.3f}."
+            )
+    if same(changed.mean((2, 3)), x.mean((2, 3))) and same(changed.amax((2, 3)), x.amax((2, 3))):
+        return "The channel gate does not notice, either: each channel has its mean and its largest value as before."
+    return None
 
 
 def channel_weights(c: int, r: int) -> tuple[Tensor, ...]:
@@ -131,26 +151,6 @@ def _averaged(x, *weights):
 
 
 EXERCISES = {
-    "cbam.descriptor": Exercise(
-        descriptor,
-        lambda: [Trial((drawn(*shape),)) for shape in SHAPES],
-        "Two maps, whatever the number of channels: the spatial gate costs the same in every block.",
-        (
-            Mistake("Mean and max are in the other order: max comes first here, as in the official code.", _swapped),
-            Mistake(
-                "You pooled over the pixels; what is asked for is two numbers a pixel, pooled over the channels.",
-                lambda x: torch.stack([x.amax((2, 3)), x.mean((2, 3))], dim=1),
-            ),
-            Mistake("The mean alone is there; the max is missing.", lambda x: x.mean(1, keepdim=True)),
-            Mistake("The max alone is there; the mean is missing.", lambda x: x.amax(1, keepdim=True)),
-            Mistake("You took a sum in the place of the mean.", lambda x: torch.stack([x.amax(1), x.sum(1)], dim=1)),
-            Mistake(
-                "The two are added; they should stand side by side, as two channels.",
-                lambda x: x.amax(1, keepdim=True) + x.mean(1, keepdim=True),
-            ),
-        ),
-        trained=True,
-    ),
     "cbam.channel": Exercise(
         channel_gate,
         lambda: trials(channel=True, spatial=False),
@@ -258,5 +258,33 @@ EXERCISES = {
         gives="gated map",
         layers="linear+bias linear+bias conv norm",
         trained=True,
+    ),
+    "cbam.fool": Exercise(
+        exchanged,
+        lambda: [Trial((drawn(*shape),)) for shape in SHAPES],
+        "In which channel a number stands is nothing to a gate that pools over the channels: red could be blue.",
+        (
+            Mistake(
+                "That is x itself, and the channel gate can't tell it from x, either.",
+                lambda x: x.clone(),
+            ),
+            Mistake(
+                "You moved columns: the channel gate does not notice that, and the spatial gate does.",
+                lambda x: x.flip(3),
+            ),
+            Mistake(
+                "You moved rows: the channel gate does not notice that, and the spatial gate does.", lambda x: x.flip(2)
+            ),
+            Mistake("You exchanged pictures, and so what both gates are told.", lambda x: x.flip(0)),
+            Mistake(
+                "You put each pixel's mean into all channels: the mean over them stays, the largest value does not.",
+                lambda x: x.mean(1, keepdim=True).expand_as(x),
+            ),
+            Mistake(
+                "You put each pixel's largest value into all channels: it stays the largest, and the mean grows.",
+                lambda x: x.amax(1, keepdim=True).expand_as(x),
+            ),
+        ),
+        fault=told_apart,
     ),
 }

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from gamlib.course.exercise import Exercise, Mistake, Trial
 from gamlib.course.exercises._draw import SHAPES, drawn
+from gamlib.course.values import same
 
 
 def squeeze(x: Tensor) -> Tensor:
@@ -23,46 +24,30 @@ def se(x: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
     return x * se_gate(x, w1, w2)
 
 
+def unnoticed(x: Tensor) -> Tensor:
+    """Another map with each channel's mean as it was: here the mirrored one."""
+    return x.flip(3)
+
+
+def noticed(changed: Tensor, x: Tensor) -> str | None:
+    """What is wrong with a map that should differ from x, and that SE should take for it."""
+    if (changed == x).double().mean() > 0.5:
+        return f"Only {(changed != x).double().mean():.0%} of its values differ from those of x; change more than half."
+    means, before = changed.mean((2, 3)), x.mean((2, 3))
+    if not same(means, before):
+        n, c = divmod(int((means - before).abs().argmax()), x.shape[1])
+        return (
+            f"SE would notice: channel {c} of picture {n} has the mean {means[n, c]:.3f}, and had {before[n, c]:.3f}."
+        )
+    return None
+
+
 def se_trials() -> list[Trial]:
     """With reductions 2 and 8: at 4, one that has 4 fixed would not show."""
     return [
         Trial((drawn(n, c, h, w),), (drawn(c // r, c) / 4, drawn(c, c // r)), {"channels": c, "reduction": r})
         for (n, c, h, w), r in zip(SHAPES, (2, 8, 2), strict=True)
     ]
-
-
-SQUEEZE = (
-    Mistake(
-        "You averaged over the channels: that leaves one number a pixel. SE keeps one number a channel.",
-        lambda x: x.mean(1),
-    ),
-    Mistake("You summed; a mean does not depend on how large the picture is.", lambda x: x.sum((2, 3))),
-    Mistake("You averaged over everything but the images: SE keeps one number a channel.", lambda x: x.mean((1, 2, 3))),
-    Mistake("You averaged along the rows alone; both sides must go.", lambda x: x.mean(3)),
-    Mistake("You averaged along the columns alone; both sides must go.", lambda x: x.mean(2)),
-    Mistake("You took the largest value; SE takes the mean. (CBAM takes both.)", lambda x: x.amax((2, 3))),
-    Mistake(
-        "You averaged over the images of the batch as well: each image has its own numbers.",
-        lambda x: x.mean((0, 2, 3)),
-    ),
-    Mistake(
-        "The two ones are still there: the shape should be (N, C). Leave out keepdim, or flatten it.",
-        lambda x: x.mean((2, 3), keepdim=True),
-    ),
-    Mistake(
-        "You averaged over channels and rows. Dimensions count from 0: 0 is the image, 1 the channel, 2 the row, 3 the "
-        "column.",
-        lambda x: x.mean((1, 2)),
-    ),
-    Mistake(
-        "You divided by the height alone; a mean divides by height times width.", lambda x: x.sum((2, 3)) / x.shape[2]
-    ),
-    Mistake(
-        "You divided by the height squared; these maps are not square: divide by height times width.",
-        lambda x: x.sum((2, 3)) / x.shape[2] ** 2,
-    ),
-    Mistake("You averaged along one side alone, and then took the first value.", lambda x: x.mean(3)[:, :, 0]),
-)
 
 
 def _hidden(x, w1):
@@ -156,13 +141,6 @@ SE_MODULE = (
 )
 
 EXERCISES = {
-    "se.squeeze": Exercise(
-        squeeze,
-        lambda: [Trial((drawn(*shape),)) for shape in SHAPES],
-        "One number a channel: shuffle the pixels, and it stays the same.",
-        SQUEEZE,
-        trained=True,
-    ),
     "se.gate": Exercise(
         se_gate,
         se_trials,
@@ -180,5 +158,25 @@ EXERCISES = {
         gives="gated map",
         layers="linear linear",
         trained=True,
+    ),
+    "se.fool": Exercise(
+        unnoticed,
+        lambda: [Trial((drawn(*shape),)) for shape in SHAPES],
+        "Each channel's mean is as it was, and that is all that SE's gate is told. It knows how much, and not where.",
+        (
+            Mistake("That is x itself. A map is asked for that differs from it.", lambda x: x.clone()),
+            Mistake(
+                "You exchanged channels: each mean now stands in another channel's place, and SE's matrices see that.",
+                lambda x: x.flip(1),
+            ),
+            Mistake(
+                "You exchanged pictures; each picture's gate is computed from that picture alone.", lambda x: x.flip(0)
+            ),
+            Mistake("You added the same number everywhere, so each channel's mean has grown by it.", lambda x: x + 1),
+            Mistake("You scaled the map, and its means with it.", lambda x: 2 * x),
+            Mistake("You changed all signs, and those of the means with them.", lambda x: -x),
+            Mistake("A map of zeros has the means 0; x has others.", torch.zeros_like),
+        ),
+        fault=noticed,
     ),
 }
