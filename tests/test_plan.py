@@ -141,6 +141,7 @@ def network(**changes: object) -> list[dict]:
     ],
 )
 def test_a_plan_that_is_wrong_is_refused_with_its_line(tmp_path, capsys, changes, at, message):
+    variants.register()
     path = write(tmp_path, tiny(**changes))
     lines = path.read_text(encoding="utf-8").splitlines()
     line = max(
