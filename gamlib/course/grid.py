@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ASKS = {"channel": "what", "spatial": "where", "joint": "what and where"}
+VARIANTS = ("variants-se", "variants-bam", "variants-cbam")
 NONE, ALL = (0.94, 0.94, 0.94), (0.0, 0.62, 0.45)  # colours of cells where none of the runs solves it, and where all do
 
 
 @cache
 def _recorded(task: str) -> list[Result]:
-    return results.load(f"puzzles-{task}")  # once for all rows
+    """Of the mechanisms, and of their variants; read once for all rows."""
+    variants = [run for name in VARIANTS for run in results.load(name) if run.data == f"puzzles-{task}"]
+    return results.load(f"puzzles-{task}") + variants
 
 
 def solved(label: str, task: str) -> tuple[int, int]:
@@ -26,12 +29,12 @@ def solved(label: str, task: str) -> tuple[int, int]:
     return sum(run.top1_error < results.SOLVED for run in runs), len(runs)
 
 
-def grid(labels: Sequence[str]) -> tuple["Figure", str]:
+def grid(labels: Sequence[str], tasks: Sequence[str] = tuple(ASKS)) -> tuple["Figure", str]:
     """A row for each network, a column for each puzzle; and the same in words, for `show`."""
     from matplotlib.figure import Figure
 
-    counts = [[solved(label, task) for task in ASKS] for label in labels]
-    figure = Figure(figsize=(5.6, 0.8 + 0.42 * len(labels)), layout="constrained", facecolor="white")
+    counts = [[solved(label, task) for task in tasks] for label in labels]
+    figure = Figure(figsize=(1.4 + 1.4 * len(tasks), 0.8 + 0.42 * len(labels)), layout="constrained", facecolor="white")
     panel = figure.subplots()
     shares = [[count / number for count, number in row] for row in counts]
     cells = [[[a + s * (b - a) for a, b in zip(NONE, ALL, strict=True)] for s in row] for row in shares]
@@ -40,9 +43,9 @@ def grid(labels: Sequence[str]) -> tuple["Figure", str]:
         for x, (count, number) in enumerate(row):
             colour = "white" if count / number > 0.6 else "black"
             panel.text(x, y, f"{count} of {number}", ha="center", va="center", fontsize=12, color=colour)
-    panel.set_xticks(range(len(ASKS)), [f"{task}: {asks}?" for task, asks in ASKS.items()])
+    panel.set_xticks(range(len(tasks)), [f"{task}: {ASKS[task]}?" for task in tasks])
     panel.set_yticks(range(len(labels)), labels)
-    panel.set_xticks([x - 0.5 for x in range(1, len(ASKS))], minor=True)
+    panel.set_xticks([x - 0.5 for x in range(1, len(tasks))], minor=True)
     panel.set_yticks([y - 0.5 for y in range(1, len(labels))], minor=True)
     panel.grid(which="minor", color="white", linewidth=3)
     panel.tick_params(which="both", length=0)
@@ -50,7 +53,7 @@ def grid(labels: Sequence[str]) -> tuple["Figure", str]:
     for side in panel.spines.values():
         side.set_visible(False)
     lines = (
-        f"{label} solves " + ", ".join(f"{task} in {c} of {n} runs" for task, (c, n) in zip(ASKS, row, strict=True))
+        f"{label} solves " + ", ".join(f"{task} in {c} of {n} runs" for task, (c, n) in zip(tasks, row, strict=True))
         for label, row in zip(labels, counts, strict=True)
     )
     return figure, f"A grid of networks and puzzles. {'; '.join(lines)}."

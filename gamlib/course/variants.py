@@ -16,6 +16,21 @@ class SoftmaxSE(SE):
         self.channel_gate.sigmoid = nn.Softmax(dim=1)
 
 
+class ScaledSoftmax(nn.Module):
+    """A softmax over the channels, times their number: gates that compete, and are one on average."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits.softmax(1) * logits.shape[1]
+
+
+class ScaledSoftmaxSE(SE):
+    """SE whose gates compete, without shrinking the map."""
+
+    def __init__(self, channels: int, *, reduction: int) -> None:
+        super().__init__(channels, reduction=reduction)
+        self.channel_gate.sigmoid = ScaledSoftmax()
+
+
 class MaxSE(SE):
     """SE that is told each channel's largest value, and not its mean."""
 
@@ -131,6 +146,7 @@ class ParallelCBAM(CBAM):
 
 VARIANTS = {
     "se_softmax": SoftmaxSE,
+    "se_softmax_scaled": ScaledSoftmaxSE,
     "se_max": MaxSE,
     "se_both": BothSE,
     "eca": ECA,
