@@ -1,8 +1,9 @@
 """Each equation of the notebooks is tied by an id to the statement that implements it; both are checked here.
 
 In a notebook, `<!-- equation: se.gate -->` stands under an equation, and `# equation: se.gate` at the end of the first
-line of a statement in a later cell. That very statement is executed here, with inputs of the test's choice, and what it
-gives (a function: what it returns) must equal the slow, literal version in reference.py. So must gamlib's own.
+line of a statement in a later cell. That very statement is executed here, with inputs of the test's choice. What it
+gives (a function: what it returns; a class: what its module does with the weights of gamlib's) must equal the slow,
+literal version in reference.py. So must gamlib's own.
 """
 
 import ast
@@ -55,14 +56,16 @@ def line_of(path: Path, equation: str) -> Callable:
     """The tied statement as a function of what stands in it."""
     namespace = {}
     for _, node, _ in statements(path):
-        if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef):
+        defines = isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
+        if defines or "= to_train(" in ast.unparse(node):  # classes derive from what it gives
             run(node, namespace)
     _, node = tied(path)[equation]
 
     def call(**inputs: object) -> object:
         inside = namespace | inputs
         run(node, inside)
-        return inside[node.name](**inputs) if isinstance(node, ast.FunctionDef) else inside[node.targets[0].id]
+        is_called = isinstance(node, ast.FunctionDef | ast.ClassDef)
+        return inside[node.name](**inputs) if is_called else inside[node.targets[0].id]
 
     return call
 
@@ -77,6 +80,15 @@ def with_random_weights(module: nn.Module) -> nn.Module:
     with torch.no_grad():
         for p in module.parameters():
             p.copy_(drawn(*p.shape) / 3)
+    return module
+
+
+def with_weights_of(source: nn.Module, module: nn.Module) -> nn.Module:
+    """A notebook's module with gamlib's weights, parameter by parameter."""
+    module = module.double()
+    with torch.no_grad():
+        for ours, theirs in zip(module.parameters(), source.parameters(), strict=True):
+            ours.copy_(theirs)
     return module
 
 
@@ -110,7 +122,8 @@ def literal_change(x: Tensor, block: nn.Module) -> Tensor:
 
 def residual_block(line):
     x, block = drawn(2, 16, 5, 6), with_random_weights(resnet20(10).layer1[0])
-    return line(x=x, **block_weights(block)), block(x), reference.relu(x + literal_change(x, block))
+    ours = with_weights_of(block, line(channels=16))
+    return ours(x), block(x), reference.relu(x + literal_change(x, block))
 
 
 def se_squeeze(line):
@@ -149,28 +162,20 @@ def bam_combine(line):
     return line(x=x, channel=channel, spatial=spatial), module(x), reference.bam(x, module)
 
 
-def cbam_weights(module: CBAM) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    first, _, second = module.channel_gate.mlp
-    gate = module.spatial_gate
-    return linear_weights(first, second), {"weight": gate.conv.weight, "gain": gate.bn.weight, "shift": gate.bn.bias}
-
-
 def cbam_channel(line):
-    x, module = drawn(2, 8, 4, 5), with_random_weights(CBAM(8, reduction=4))
-    literal = expand(reference.cbam_channel(x, module.channel_gate))
-    return line(x=x, **cbam_weights(module)[0]), module.channel_gate(x), literal
+    x, gate = drawn(2, 8, 4, 5), with_random_weights(CBAM(8, reduction=4)).channel_gate
+    ours = with_weights_of(gate, line(channels=8, reduction=4))
+    return ours(x), gate(x), expand(reference.cbam_channel(x, gate))
 
 
 def cbam_spatial(line):
-    x, module = drawn(2, 8, 9, 10), with_random_weights(CBAM(8, reduction=4))
-    literal = reference.pool_and_convolve(x, module.spatial_gate)[:, None]
-    return line(x=x, **cbam_weights(module)[1]), module.spatial_gate(x), literal
+    x, gate = drawn(2, 8, 9, 10), with_random_weights(CBAM(8, reduction=4)).spatial_gate
+    return with_weights_of(gate, line())(x), gate(x), reference.pool_and_convolve(x, gate)[:, None]
 
 
 def cbam_module(line):
     x, module = drawn(2, 8, 9, 10), with_random_weights(CBAM(8, reduction=4))
-    channel, spatial = cbam_weights(module)
-    return line(x=x, **channel, **spatial), module(x), reference.cbam(x, module)
+    return with_weights_of(module, line(channels=8, reduction=4))(x), module(x), reference.cbam(x, module)
 
 
 def tam_pool(line):

@@ -24,11 +24,17 @@ SLANT = (0.42, 0.30)  # of what goes to the back
 COLUMN, ROW = 1.75, 1.9
 LABELS = 0.3  # above and below the boxes
 RADIUS = 0.17  # of the circle in which several arrows meet
-SIGNS = {"mul": "×", "add": "+", "cat": "cat"}
+SIGNS = {"mul": "×", "add": "+", "cat": "cat", "matmul": "@"}
 # What the arrows say; an operation that is not here only changes how a shape is written.
 WORDS = {"AdaptiveAvgPool2d": "mean", "mean": "mean", "amax": "max", "permute": "permute", "Sigmoid": "sigmoid"}
 WORDS |= {"Linear": "Linear", "ReLU": "ReLU", "BatchNorm1d": "BN", "BatchNorm2d": "BN", "div": "divide", "add": "add 1"}
-WORDS |= {"channel_shuffle": "shuffle", "Sequential": "stage", "expand": "repeated"}
+WORDS |= {
+    "channel_shuffle": "shuffle",
+    "Sequential": "stage",
+    "expand": "repeated",
+    "Conv1d": "conv 1-D",
+    "Softmax": "softmax",
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Box:
     row: float
     colour: str = MAP
     name: str = ""
-    axes: str = "CHW"  # which of them the numbers of its shape are, in their order
+    axes: str = "CHW"  # along which of them the sides of its shape are drawn, in their order
     is_open: bool = False  # a place for something: outlines alone
 
 
@@ -147,7 +153,7 @@ def _draw_box(panel: "Axes", step: Step, box: Box) -> tuple[float, float, float,
             look = {"facecolor": "white", "edgecolor": box.colour, "linewidth": 2, "linestyle": "--"}
         panel.add_patch(Polygon(points, joinstyle="round", **look))
     numbers = " × ".join(map(str, step.shape))
-    axes = "" if box.axes == "CHW" else f"\n({', '.join(box.axes)})"
+    axes = "" if box.axes == "CHW" or len(box.axes) < 3 else f"\n({', '.join(box.axes)})"
     below = {"ha": "center", "va": "top", "fontsize": 8.5, "color": INK}
     panel.text(x + (w + dx) / 2, bottom - 0.1, numbers + axes, **below)
     top = bottom + h + dy

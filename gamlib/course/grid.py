@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ASKS = {"channel": "what", "spatial": "where", "joint": "what and where"}
-VARIANTS = ("variants-se", "variants-bam", "variants-cbam")
+VARIANTS = ("variants-se", "variants-cbam")
 NONE, ALL = (0.94, 0.94, 0.94), (0.0, 0.62, 0.45)  # colours of cells where none of the runs solves it, and where all do
 
 
@@ -34,7 +34,7 @@ def grid(labels: Sequence[str], tasks: Sequence[str] = tuple(ASKS)) -> tuple["Fi
     from matplotlib.figure import Figure
 
     counts = [[solved(label, task) for task in tasks] for label in labels]
-    figure = Figure(figsize=(1.4 + 1.4 * len(tasks), 0.8 + 0.42 * len(labels)), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(1.4 + 1.6 * len(tasks), 0.8 + 0.42 * len(labels)), layout="constrained", facecolor="white")
     panel = figure.subplots()
     shares = [[count / number for count, number in row] for row in counts]
     cells = [[[a + s * (b - a) for a, b in zip(NONE, ALL, strict=True)] for s in row] for row in shares]

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from gamlib import create_attention, create_model
 from gamlib.course.drawing import GATE, MAP, OUT, SMALL, Box, draw
+from gamlib.course.relatives import CoordinateAttention, NonLocal
+from gamlib.course.variants import ECA
 from gamlib.models.resnet import AttentionBasicBlock
 
 if TYPE_CHECKING:
@@ -98,6 +100,33 @@ GATES = {
     "expand.2": Box(4.5, 0, GATE, is_open=True),
     "sigmoid": Box(6.1, 0, GATE, "per channel\nand position"),
 }
+RELATIVES = {
+    "eca": {
+        "x": Box(0, 0, MAP, "x"),
+        "mean": Box(1.3, 0.9, SMALL),
+        "__getitem__.2": Box(2.7, 0.9, GATE, "gate"),
+        "mul": Box(4.1, 0, OUT, "y"),
+    },
+    "coordinate": {
+        "x": Box(0, 0, MAP, "x"),
+        "mean": Box(1.4, 1, SMALL),
+        "mean.2": Box(1.4, 2, SMALL),
+        "cat": Box(2.7, 1, SMALL),
+        "both.2": Box(3.9, 1, SMALL),
+        "row_gate": Box(5.0, 1, GATE, "row gate"),
+        "column_gate": Box(5.0, 2, GATE, "column gate"),
+        "mul.2": Box(6.5, 0, OUT, "y"),
+    },
+    "non-local": {
+        "x": Box(0, 0, MAP, "x"),
+        "query": Box(1.4, 1.2, SMALL, "queries"),
+        "key": Box(1.4, 2.2, SMALL, "keys"),
+        "value": Box(1.4, 3.2, SMALL, "values"),
+        "matmul": Box(2.8, 1.2, MAP, "each position with each", axes="HW"),
+        "matmul.2": Box(4.7, 1.2, SMALL, "weighted means", axes="CH"),
+        "add": Box(6.4, 0, OUT, "y"),
+    },
+}
 BLOCK = {
     "x": Box(0, 0, MAP, "x"),
     "relu": Box(1.5, 0, MAP),
@@ -130,10 +159,13 @@ class Gates(nn.Module):
 
 
 def drawing(name: str) -> "Figure":
-    """A module drawn from one forward pass of it: a key of BOXES, "block", "abn", or "gates" for their three shapes."""
+    """A module drawn from one forward pass of it: a key of BOXES or RELATIVES, "block", "abn", or "gates", their shapes."""
     torch.manual_seed(0)
     if name == "gates":
         return draw(Gates(), torch.randn(1, *SHAPE), GATES)
+    if name in RELATIVES:
+        relative = {"eca": ECA, "coordinate": CoordinateAttention, "non-local": NonLocal}[name](SHAPE[0])
+        return draw(relative.eval(), torch.randn(1, *SHAPE), RELATIVES[name])
     if name == "block":
         block = AttentionBasicBlock(SHAPE[0], SHAPE[0])
         block.attention = create_attention("se", SHAPE[0])
