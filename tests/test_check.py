@@ -339,7 +339,6 @@ def gam_spatial(norm=by_hand, relu=F.relu, sigmoid=torch.sigmoid, mode="zeros"):
         ("gam.spatial", gam_spatial(norm=lambda x, g, s: F.instance_norm(x, weight=g, bias=s)), "InstanceNorm"),
         ("gam.spatial", gam_spatial(mode="circular"), "padded by wrapping round"),
         ("se.gate", se_gate(relu=torch.tanh, sigmoid=torch.tanh), "for two things"),
-        ("abn.map", lambda a, w, g, s: F.conv2d(a, w, padding=1).sigmoid(), "The BatchNorm before the sigmoid"),
         (
             "bam.channel",
             lambda x, w1, b1, g, s, w2, b2: F.linear(

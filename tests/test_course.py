@@ -194,6 +194,14 @@ def gam_channel_flattened(x, w1, b1, w2, b2):
     return F.linear(F.linear(rows, w1, b1).relu(), w2, b2).view(n, h, w, c).permute(0, 3, 1, 2).sigmoid()
 
 
+def branch_by_hand(x, g1, s1, w1, g2, s2, w2, g3, s3):
+    x = normalised(x, g1, s1)
+    maps = normalised(torch.einsum("nchw,kcij->nkhw", x, w1), g2, s2).clamp(min=0)
+    windows = F.unfold(maps, 3, padding=1)
+    out = (w2.flatten(1) @ windows).view(len(x), 1, *x.shape[2:])
+    return 1 / (1 + torch.exp(-normalised(out, g3, s3)))
+
+
 def sees_by_trying(gate, x, row, column):
     """No gradient: change each pixel, and look."""
     before, seen = gate(x)[0, :, row, column], torch.zeros(x.shape[2:])
@@ -307,7 +315,7 @@ OTHER_WAYS = [
     ("cbam.module", cbam_stacked),
     ("tam.rotate", lambda x: torch.stack([x[:, :, row] for row in range(x.shape[2])], 1)),
     ("tam.module", tam_as_in_the_paper),
-    ("abn.map", lambda a, w, g, s: normalised(F.conv2d(F.pad(a, (1,) * 4), w), g, s).sigmoid()),
+    ("abn.branch", branch_by_hand),
     ("abn.loss", cross_entropies_by_hand),
     ("gam.channel_parameters", lambda c, r: sum(p.numel() for p in GAM(c, reduction=r, spatial=False).parameters())),
     ("gam.channel_macs", lambda c, r, h, w: c * h * w * (c // r) * 2.0),

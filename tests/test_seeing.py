@@ -12,6 +12,7 @@ from gamlib.course import seeing
 from gamlib.course.photographs import NAMES, draw_swapped, normalised, photographs, swapped
 from gamlib.course.seeing import CHANNELS, GATES, MIDDLE, SIDE, seen, sees, told_apart
 from gamlib.course.variants import VARIANTS
+from gamlib.course.wires import connected, draw_groups, draw_permutation
 from gamlib.data.cifar100 import CLASSES
 
 ALL = range(SIDE)
@@ -146,3 +147,36 @@ def test_the_variants_of_cbam_are_what_they_are_called():
     added = VARIANTS["bam_added"](16, reduction=4).eval()
     logits = added.gate.channel_branch(x) + added.gate.spatial_branch(x)
     assert torch.allclose(added(x), x * (1 + logits.sigmoid()))
+
+
+# --- wires
+
+
+def test_wires_are_those_of_gam():
+    """Panel by panel, against the gradients of gamlib's own spatial gate."""
+    for place, shuffle in (("none", None), ("between", "between"), ("after", "after")):
+        gate = create_attention("gam", 16, reduction=2, groups=2, shuffle=shuffle, kernel_size=1).eval().spatial_gate
+        gate.relu, gate.sigmoid = nn.Identity(), nn.Identity()
+        jacobian = torch.autograd.functional.jacobian(gate, torch.zeros(1, 16, 1, 1)).reshape(16, 16)
+        assert torch.equal(connected(16, 2, 2, place), jacobian != 0)
+
+
+@pytest.mark.parametrize(
+    ("place", "sees", "own"), [("none", 4, 1.0), ("before", 4, 0.5), ("between", 8, 1.0), ("after", 4, 0.5)]
+)
+def test_four_places_for_a_shuffle(place, sees, own):
+    matrix = connected(8, 2, 2, place)
+    assert set(matrix.sum(1).tolist()) == {sees}
+    assert matrix.diagonal().double().mean() == own
+    figure = draw_groups(8, 2, 2, [place])
+    (panel,) = figure.axes
+    assert panel.get_xlabel().startswith(f"gate 1 sees {sees} of 8 channels")
+
+
+def test_a_permutation_reads_pixel_by_pixel():
+    figure = draw_permutation(2, 2, 3)
+    labels = [text.get_text() for text in figure.axes[0].texts if "," in text.get_text()]
+    above, below = labels[::2], labels[1::2]
+    assert above == below  # each number once in memory, once where it is read
+    read = [(channel, pixel // 3, pixel % 3) for pixel in range(6) for channel in range(2)]
+    assert below == [",".join(map(str, each)) for each in read]

@@ -159,7 +159,7 @@ class Gates(nn.Module):
 
 
 def drawing(name: str) -> "Figure":
-    """A module drawn from one forward pass of it: a key of BOXES or RELATIVES, "block", "abn", or "gates", their shapes."""
+    """A module drawn from one forward pass of it: a key of BOXES or RELATIVES, "block", "abn" or "gates"."""
     torch.manual_seed(0)
     if name == "gates":
         return draw(Gates(), torch.randn(1, *SHAPE), GATES)

@@ -26,6 +26,11 @@ def channel_gate(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> T
     return gate(x, w1, b1, w2, b2)
 
 
+def half(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+    """Equation 1: the map, scaled with Mc."""
+    return x * gate(x, w1, b1, w2, b2)
+
+
 def sees(gate: Callable[[Tensor], Tensor], x: Tensor, row: int, column: int) -> Tensor:
     """Which pixels the gate at (row, column) of the first image depends on: (H, W), True or False."""
     x = x.detach().clone().requires_grad_()
@@ -174,6 +179,38 @@ EXERCISES = {
             ),
         ),
     ),
+    "gam.half": Exercise(
+        half,
+        gate_trials,
+        "One line was missing. A sigmoid has no parameters, so no count could have told you.",
+        (
+            Mistake(
+                "That is the code as it circulates: what multiplies the map can leave [0, 1]. A sigmoid is missing.",
+                lambda x, *w: x * logits(x, *w),
+            ),
+            Mistake("That is the gate alone; Equation 1 multiplies the map with it.", gate),
+            Mistake("The gate is added; Equation 1 multiplies.", lambda x, *w: x + gate(x, *w)),
+            Mistake(
+                "The sigmoid is taken of the product; it belongs on the gate, before the product.",
+                lambda x, *w: torch.sigmoid(x * logits(x, *w)),
+            ),
+            Mistake(
+                "There is a sigmoid between the layers, and none at the end.",
+                lambda x, *w: x * logits(x, *w, relu=torch.sigmoid),
+            ),
+            Mistake(
+                "The input is added once more; the block does that, outside of the module.",
+                lambda x, *w: x + x * gate(x, *w),
+            ),
+            Mistake(
+                "That is a softmax over the channels, so that they compete; GAM takes a sigmoid of each number.",
+                lambda x, *w: x * logits(x, *w).softmax(1),
+            ),
+        ),
+        gives="gated map",
+        layers="linear+bias linear+bias",
+        trained=True,
+    ),
     "gam.channel": Exercise(
         channel_gate,
         gate_trials,
@@ -248,7 +285,7 @@ EXERCISES = {
     "gam.sees": Exercise(
         sees,
         sees_trials,
-        "It needs no look into the gate: it works for every module, and for a whole network.",
+        "It needs no look into the gate. Where a gradient is 0 by chance (a closed ReLU), several pictures show more.",
         (
             Mistake(
                 "You took the whole gate; what is asked for is the gate at one pixel, in all channels.",

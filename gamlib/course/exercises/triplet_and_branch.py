@@ -21,9 +21,9 @@ def tam(x, w1, g1, s1, w2, g2, s2, w3, g3, s3) -> Tensor:
     return _tam(x, w1, g1, s1, w2, g2, s2, w3, g3, s3)
 
 
-def attention_map(a: Tensor, weight: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
-    """M = sigmoid(BatchNorm(conv3x3(a))): (N, K, H, W) -> (N, 1, H, W)."""
-    return _map(a, weight, gain, shift)
+def branch(x: Tensor, g1, s1, w1, g2, s2, w2, g3, s3) -> Tensor:
+    """ABN's branch behind its stage: K maps, and M of them. (N, C, H, W) -> (N, 1, H, W)."""
+    return _branch(x, g1, s1, w1, g2, s2, w2, g3, s3)
 
 
 def loss(logits: Tensor, attention_logits: Tensor, labels: Tensor) -> Tensor:
@@ -43,11 +43,15 @@ def tam_trials() -> list[Trial]:
     ]
 
 
-def map_trials() -> list[Trial]:
-    """Class maps are what a ReLU lets through."""
+def branch_trials() -> list[Trial]:
+    """With numbers of classes that differ from the channels."""
     return [
-        Trial((drawn(*shape).relu(),), (centred(1, shape[1], 3, 3), drawn(1), drawn(1)), {"num_classes": shape[1]})
-        for shape in SHAPES
+        Trial(
+            (drawn(n, c, h, w).relu(),),
+            (drawn(c), drawn(c), centred(k, c, 1, 1), drawn(k), drawn(k), centred(1, k, 3, 3), drawn(1), drawn(1)),
+            {"channels": c, "classes": k},
+        )
+        for (n, c, h, w), k in zip(SHAPES, (5, 7, 6), strict=True)
     ]
 
 
@@ -108,9 +112,9 @@ def _late(x, *weights):
     return x * torch.sigmoid(sum(_gates(x, *weights, sigmoid=lambda z: z)) / 3)
 
 
-def _map(a, weight, gain, shift, norm=norm, padding=None):
-    padding = weight.shape[-1] // 2 if padding is None else padding
-    return torch.sigmoid(norm(F.conv2d(a, weight, padding=padding), gain, shift))
+def _branch(x, g1, s1, w1, g2, s2, w2, g3, s3, norms=(norm, norm, norm), relu=F.relu, sigmoid=torch.sigmoid, padding=1):
+    maps = relu(norms[1](F.conv2d(norms[0](x, g1, s1), w1), g2, s2))
+    return sigmoid(norms[2](F.conv2d(maps, w2, padding=padding), g3, s3))
 
 
 EXERCISES = {
@@ -190,33 +194,40 @@ EXERCISES = {
         layers="conv norm conv norm conv norm",
         trained=True,
     ),
-    "abn.map": Exercise(
-        attention_map,
-        map_trials,
-        "The map is made of what the branch finds telling, whatever the class, and that is what the trunk is shown.",
+    "abn.branch": Exercise(
+        branch,
+        branch_trials,
+        "The map is made of evidence for classes, wherever the branch finds it; and that is what the trunk is shown.",
         (
-            Mistake("The BatchNorm before the sigmoid is missing.", lambda *a: _map(*a, norm=no_norm)),
+            Mistake("The first BatchNorm is missing.", lambda *a: _branch(*a, norms=(no_norm, norm, norm))),
             Mistake(
-                "Your map can leave [0, 1]: it looks as if the sigmoid is missing.",
-                lambda a, w, g, s: norm(F.conv2d(a, w, padding=1), g, s),
+                "The BatchNorm behind the 1 x 1 convolution is missing.",
+                lambda *a: _branch(*a, norms=(norm, no_norm, norm)),
             ),
             Mistake(
-                "The map shrinks at the border: the convolution lacks its padding of 1.", lambda *a: _map(*a, padding=0)
+                "The BatchNorm before the sigmoid is missing.", lambda *a: _branch(*a, norms=(norm, norm, no_norm))
+            ),
+            Mistake("The ReLU that makes the class maps is missing.", lambda *a: _branch(*a, relu=lambda z: z)),
+            Mistake(
+                "Your map can leave [0, 1]: it looks as if the sigmoid is missing.",
+                lambda *a: _branch(*a, sigmoid=lambda z: z),
+            ),
+            Mistake(
+                "The map shrinks at the border: the 3 x 3 convolution lacks its padding of 1.",
+                lambda *a: _branch(*a, padding=0),
             ),
             Mistake(
                 "That is a softmax over the cells, so that all share a sum of one. ABN takes a sigmoid of each.",
-                lambda a, w, g, s: (
-                    norm(F.conv2d(a, w, padding=1), g, s).flatten(2).softmax(2).view(_map(a, w, g, s).shape)
-                ),
+                lambda *a: _branch(*a, sigmoid=lambda z: z.flatten(2).softmax(2).view(z.shape)),
             ),
-            Mistake("That is 1 + M, by which the trunk is scaled; what is asked for is M.", lambda *a: 1 + _map(*a)),
+            Mistake("That is 1 + M, by which the trunk is scaled; what is asked for is M.", lambda *a: 1 + _branch(*a)),
             Mistake(
-                "The branch's maps are scaled with M already; asked for is M alone. (M scales the trunk's map.)",
-                lambda a, *w: a * _map(a, *w),
+                "The map is scaled with M already; asked for is M alone. (M scales the trunk's map.)",
+                lambda x, *w: x * _branch(x, *w),
             ),
         ),
         gives="gate",
-        layers="conv norm",
+        layers="norm conv norm conv norm",
         trained=True,
     ),
     "abn.loss": Exercise(
