@@ -191,8 +191,7 @@ def tam_gate(line):
 
 def tam_module(line):
     x, module = drawn(2, 5, 9, 8), with_random_weights(TripletAttention(5))
-    names = ("w1", "g1", "s1", "w2", "g2", "s2", "w3", "g3", "s3")
-    return line(x=x, **dict(zip(names, module.parameters(), strict=True))), module(x), reference.tam(x, module)
+    return with_weights_of(module, line(channels=5))(x), module(x), reference.tam(x, module)
 
 
 def abn_map(line):
@@ -213,13 +212,6 @@ def abn_loss(line):
     return line(logits=logits, attention_logits=attention_logits, labels=labels), gamlibs, literal
 
 
-def gam_weights(module: GAM) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    first, _, second = module.channel_gate.mlp
-    gate = module.spatial_gate
-    spatial = {"k1": gate.conv1.weight, "gain": gate.bn.weight, "shift": gate.bn.bias, "k2": gate.conv2.weight}
-    return linear_weights(first, second), spatial
-
-
 def gam_equation_1(line):
     x, module = drawn(2, 8, 4, 5), with_random_weights(GAM(8, reduction=4, spatial=False))
     return line(F1=x, Mc=reference.gam_channel(x, module.channel_gate)), module(x), reference.gam(x, module)
@@ -233,19 +225,19 @@ def gam_equation_2(line):
 def gam_channel(line):
     x, module = drawn(2, 8, 4, 5), with_random_weights(GAM(8, reduction=4))
     literal = reference.gam_channel(x, module.channel_gate)
-    return line(x=x, **gam_weights(module)[0]), module.channel_gate(x), literal
+    first, _, second = module.channel_gate.mlp
+    return line(x=x, **linear_weights(first, second)), module.channel_gate(x), literal
 
 
 def gam_spatial(line):
     x, module = drawn(2, 8, 9, 8), with_random_weights(GAM(8, reduction=4))
-    literal = reference.gam_spatial(x, module.spatial_gate)
-    return line(x=x, **gam_weights(module)[1]), module.spatial_gate(x), literal
+    ours = with_weights_of(module.spatial_gate, line(channels=8, reduction=4))
+    return ours(x), module.spatial_gate(x), reference.gam_spatial(x, module.spatial_gate)
 
 
 def gam_module(line):
     x, module = drawn(2, 8, 9, 8), with_random_weights(GAM(8, reduction=4))
-    channel, spatial = gam_weights(module)
-    return line(x=x, **channel, **spatial), module(x), reference.gam(x, module)
+    return with_weights_of(module, line(channels=8, reduction=4))(x), module(x), reference.gam(x, module)
 
 
 def gam_block(line):

@@ -99,7 +99,8 @@ def test_form(path):
     cells = read(path)["cells"]
     assert 20 <= len(cells) <= 60
     text = " ".join(source(cell) for cell in cells if cell["cell_type"] == "markdown")
-    assert 900 <= len(text.split()) <= (1650 if path.stem == "00_start_here" else 2400)
+    most = 1650 if path in NOTEBOOKS[:1] else 2400 if path in NOTEBOOKS[:9] else 3000
+    assert 900 <= len(text.split()) <= most
     first = source(cells[0])
     assert first.startswith(f"# {path.stem[:2]} · ")
     minutes = int(re.search(r"\*\*Time:\*\* (\d+) minutes", first).group(1))
@@ -112,7 +113,7 @@ def test_form(path):
     assert "**Next:**" in last
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS[:5], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS[:9], ids=lambda path: path.stem)
 def test_long_cells_and_plots_are_folded_and_say_what_they_show(path):
     """In JupyterLab and on Colab alike: whoever reads meets the picture first."""
     for cell in code_cells(path)[1:]:
@@ -123,7 +124,7 @@ def test_long_cells_and_plots_are_folded_and_say_what_they_show(path):
         assert source(cell).startswith("# @title ") == bool(is_folded)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS[:5], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS[:9], ids=lambda path: path.stem)
 def test_pictures_are_few_and_small(path):
     pictures = [
         output["data"]["image/png"]
@@ -135,7 +136,7 @@ def test_pictures_are_few_and_small(path):
     assert all(len(base64.b64decode(picture)) <= 120_000 for picture in pictures)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS[1:5], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS[1:9], ids=lambda path: path.stem)
 def test_the_main_exercise_is_a_module_that_is_trained_and_one_is_a_question_without_check(path):
     cells = read(path)["cells"]
     trained = re.findall(r'(\w+) = to_train\("([\w.]+)", (\w+), (\w+)\)', "\n".join(map(source, cells)))

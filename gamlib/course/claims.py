@@ -203,7 +203,7 @@ def runs_of(study: str) -> list[Result]:
 
 
 def of(studies: Sequence[str], label: str, data: str | None = None) -> list[Result]:
-    """The recorded runs of one network in some studies, one a seed; on one data set, where they have several.
+    """The recorded runs of one network in some studies, one per seed; on one data set, where they have several.
 
     Raises:
         ValueError: where they differ in more than their seed, or two have the same: no verdict can rest on them.

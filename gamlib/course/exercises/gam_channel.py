@@ -157,10 +157,10 @@ EXERCISES = {
     "gam.channel_macs": Exercise(
         channel_macs,
         lambda: [Trial((64, 16, 8, 7)), Trial((48, 8, 14, 14)), Trial((512, 4, 4, 5))],
-        "Here is the price of not pooling: SE's layers work once an image, these once a pixel.",
+        "Here is the price of not pooling: SE's layers work once per image, these once per pixel.",
         (
             Mistake(
-                "That is once an image, as in SE; here the MLP works at every pixel.",
+                "That is once per image, as in SE; here the MLP works at every pixel.",
                 lambda c, r, h, w: 2 * c * (c // r),
             ),
             Mistake(

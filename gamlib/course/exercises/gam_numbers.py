@@ -261,7 +261,7 @@ EXERCISES = {
                 lambda c, r, lb, cb, norm: parameters(c, r, lb, cb, False) + (2 * (c // r) if norm else 0),
             ),
             Mistake(
-                "A BatchNorm has two numbers a channel: a scale and a shift.",
+                "A BatchNorm has two numbers per channel: a scale and a shift.",
                 lambda c, r, lb, cb, norm: parameters(c, r, lb, cb, False) - c // r + (c if norm else 0),
             ),
             Mistake(
