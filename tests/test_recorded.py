@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from gamlib import create_model, data, results
 from gamlib._paths import recorded
-from gamlib.course import claims, finetuning, plan
+from gamlib.course import claims, finetuning, plan, variants
 from gamlib.data import DataError
 from gamlib.training import Speed, evaluate, recipes
 
@@ -62,6 +62,7 @@ def test_what_notebook_13_says_of_fine_tuning():
 
 @pytest.mark.parametrize("name", results.list_recorded())
 def test_provenance(name):
+    variants.register()
     for run in results.load(name):
         assert re.fullmatch(r"[0-9a-f]{40}(, then [0-9a-f]{40})*", run.commit), "a run of code that was not committed"
         assert run.command.startswith(("gamlib ", "record.py run"))
