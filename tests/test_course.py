@@ -624,8 +624,8 @@ def test_what_is_trained_is_the_readers_own_once_it_is_right(capsys):
     assert to_train("se.module", Mine, SE) is Mine
     assert to_train("se.module", NotYet, SE) is SE
     assert capsys.readouterr().out == (
-        "From here on Mine is used: yours.\n"
-        "From here on SE is used, the solution's, until check says right of NotYet.\n"
+        "Mine is right, so your own class is used from here on.\n"
+        "NotYet is not right yet, so the solution's SE is used from here on.\n"
     )
     with pytest.raises(ValueError, match=r"unknown exercise 'se\.modul'"):
         to_train("se.modul", Mine, SE)

@@ -70,9 +70,9 @@ def to_train(name: str, mine: type[nn.Module], solution: type[nn.Module]) -> typ
     if name not in EXERCISES:
         raise unknown_name("exercise", str(name), EXERCISES)
     if answer(EXERCISES[name], mine).startswith("right"):
-        print(f"From here on {mine.__name__} is used: yours.")
+        print(f"{mine.__name__} is right, so your own class is used from here on.")
         return mine
-    print(f"From here on {solution.__name__} is used, the solution's, until check says right of {mine.__name__}.")
+    print(f"{mine.__name__} is not right yet, so the solution's {solution.__name__} is used from here on.")
     return solution
 
 

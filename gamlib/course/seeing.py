@@ -70,7 +70,7 @@ def sees(names: Sequence[str]) -> tuple["Figure", str]:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    figure = Figure(figsize=(1.55 * len(names) + 1.5, 3.6), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(max(1.55 * len(names) + 1.5, 5.2), 3.6), layout="constrained", facecolor="white")
     panels = figure.subplots(2, len(names), squeeze=False, height_ratios=[SIDE, CHANNELS])
     words = []
     for column, name in enumerate(names):

@@ -83,6 +83,16 @@ class AddedBAM(BAM):
         self.gate.__class__ = AddedBAMGate  # the same layers, with the same first weights
 
 
+class UndilatedBAM(BAM):
+    """BAM whose 3 x 3 convolutions look at their neighbours: a window of 5 x 5, without holes, for the same weights."""
+
+    def __init__(self, channels: int, *, reduction: int) -> None:
+        super().__init__(channels, reduction=reduction)
+        for layer in self.gate.spatial_branch.layers:
+            if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+                layer.dilation = layer.padding = (1, 1)
+
+
 class Mean(nn.Module):
     """Means over `dim`, which stays as 1."""
 
@@ -151,6 +161,7 @@ VARIANTS = {
     "se_both": BothSE,
     "eca": ECA,
     "bam_added": AddedBAM,
+    "bam_undilated": UndilatedBAM,
     "cbam_mean": MeanCBAM,
     "cbam_max": MaxCBAM,
     "cbam_where_first": WhereFirstCBAM,
