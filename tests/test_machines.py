@@ -42,7 +42,7 @@ def wheel(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "gamlib", site / "gamlib", ignore=shutil.ignore_patterns("__pycache__"))
     for source in ("results", "zoo"):
         shutil.copytree(ROOT / "data" / source, site / "gamlib" / "_data" / source)
-    for name in ("plan.json", "paper.csv", "finetuning.json"):
+    for name in ("plan.json", "paper.csv", "finetuning.json", "swaps.json"):
         shutil.copy(ROOT / "data" / name, site / "gamlib" / "_data")
     return site
 
