@@ -1,5 +1,6 @@
 """Recorded runs and the zoo: complete, readable, and the same as what README shows."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -10,11 +11,15 @@ from safetensors import safe_open
 
 from gamlib import create_model, data, results
 from gamlib._paths import recorded
-from gamlib.course import claims, finetuning, plan, variants
+from gamlib.course import claims, finetuning, plan, swaps, variants
+from gamlib.course.photographs import normalised
 from gamlib.data import DataError
 from gamlib.training import Speed, evaluate, recipes
 
 ROOT = Path(__file__).resolve().parents[1]
+_SPEC = importlib.util.spec_from_file_location("swap_gates", ROOT / "data" / "swap_gates.py")
+swap_gates = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(swap_gates)
 ZOO = sorted(recorded("zoo").glob("*.safetensors"))
 
 
@@ -149,3 +154,43 @@ def test_the_zoos_errors_name_what_differs():
         create_model("resnet50", num_classes=100, weights="cifar100")
     with pytest.raises(ValueError, match="unknown weights 'cifar10': torchvision has none for 'resnet20'; allowed"):
         create_model("resnet20", weights="cifar10")
+
+
+def test_what_is_said_of_swapped_gates_is_recorded():
+    """Notebooks 02 to 05 and 08, of the answers to photographs with other photographs' gates."""
+    record = swaps.read()
+    assert re.fullmatch(r"[0-9a-f]{40}", record["commit"])
+    assert record["pictures"] == 2000
+    rows = {row["attention"]: row for row in record["networks"]}
+    assert list(rows) == ["se", "bam", "cbam", "tam", "gam"]
+    for row in rows.values():
+        assert row["stays"] + row["follows"] + row["else"] == pytest.approx(100, abs=0.02)
+        assert row["swapped"] > row["error"]
+        assert row["follows"] < 1
+    assert all(rows[name]["stays"] > 50 for name in ("se", "bam", "cbam"))
+    assert [rows[name]["follows"] * 20 for name in ("se", "bam", "cbam")] == pytest.approx([2, 4, 5])
+    assert 75 <= 100 - rows["tam"]["stays"] <= 80
+    assert 60 <= 100 - rows["gam"]["stays"] <= 67
+    figure, words = swaps.draw(["se", "gam"])
+    assert f"gam: stays {rows['gam']['stays']:.1f}%" in words
+    widths = [bar.get_width() for bar in figure.axes[0].patches]
+    assert widths == pytest.approx([rows[name][kind] for name in ("se", "gam") for kind in swaps.KINDS])
+
+
+def test_partners_have_another_answer():
+    answers = torch.tensor([3, 3, 5, 5, 3, 7])
+    partner = swap_gates.partners(answers)
+    assert partner.tolist() == [2, 2, 4, 4, 5, 0]
+
+
+def test_the_record_of_swapped_gates_is_what_the_zoo_gives():
+    try:
+        test_set = data.load("cifar100")
+    except DataError:
+        pytest.skip("cifar100 is not here; `gamlib doctor` says how to get it")
+    images = normalised(test_set.test_images[: swap_gates.PICTURES] / 255)
+    again = swap_gates.swapped("se", images, test_set.test_labels[: swap_gates.PICTURES])
+    (row,) = [row for row in swaps.read()["networks"] if row["attention"] == "se"]
+    assert {key: pytest.approx(value, abs=0.2) for key, value in again.items() if key != "attention"} == {
+        key: value for key, value in row.items() if key != "attention"
+    }

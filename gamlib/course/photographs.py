@@ -7,6 +7,7 @@ photographs.png holds them side by side, 32 x 32 each, scaled down from pictures
 - cup: Rachel Michetti, for Pikolo Espresso Bar, CC0; it is scikit-image's data.coffee.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,3 +78,23 @@ def draw_swapped(network: nn.Module) -> tuple["Figure", str]:
         for name, row in zip(NAMES, table, strict=True)
     )
     return figure, f"Three photographs, and the answers to each with the gates of each. {words}."
+
+
+def draw_gates(network: nn.Module, names: Sequence[str]) -> "Figure":
+    """The photographs, and below each these gates (named as by `explain.list_gates`), their mean over the channels."""
+    from matplotlib.figure import Figure
+
+    pictures = photographs()
+    gates = explain.capture_gates(network, normalised(pictures), list(names))
+    figure = Figure(figsize=(6.2, 1.9 + 1.75 * len(names)), layout="constrained", facecolor="white")
+    panels = figure.subplots(1 + len(names), len(NAMES))
+    for i, picture in enumerate(pictures):
+        panels[0, i].imshow(picture.permute(1, 2, 0).numpy())
+        for row, name in zip(panels[1:], names, strict=True):
+            image = row[i].imshow(gates[name][i].mean(0).numpy(), vmin=0, vmax=1)
+    for row, name in zip(panels[1:], names, strict=True):
+        row[0].set_ylabel(name.replace(".attention.", "\n"), fontsize=8)
+    for panel in panels.flat:
+        panel.set(xticks=[], yticks=[])
+    figure.colorbar(image, ax=panels[1:], label="gate", shrink=0.8)
+    return figure

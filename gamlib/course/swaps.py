@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 # What an answer does when a picture gets the gates of another: key -> words and colour, of Okabe and Ito's.
 KINDS = {
     "stays": ("stays what it was", "#009E73"),
-    "follows": ("is that of the gates' own picture", "#E69F00"),
+    "follows": ("is that of the gates' own picture", "#D55E00"),
     "else": ("is another still", "#BBBBBB"),
 }
 
@@ -35,7 +35,8 @@ def draw(attentions: Sequence[str]) -> tuple["Figure", str]:
         for kind, (words, colour) in KINDS.items():
             share = rows[name][kind]
             panel.barh(-y, share, left=left, color=colour, label=words if y == 0 else None, height=0.7)
-            panel.text(left + share / 2, -y, f"{share:.0f}%", ha="center", va="center", fontsize=10)
+            if share >= 5:  # else there is no room for it
+                panel.text(left + share / 2, -y, f"{share:.0f}%", ha="center", va="center", fontsize=10)
             left += share
     panel.set_yticks([-y for y in range(len(attentions))], attentions)
     panel.set(xlim=(0, 100), xticks=[])
@@ -44,6 +45,6 @@ def draw(attentions: Sequence[str]) -> tuple["Figure", str]:
     panel.set_title(f"the answer to a photograph with another one's gates ({record['pictures']} of them)", fontsize=10)
     figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     words = "; ".join(
-        f"{name}: " + ", ".join(f"{kind} {rows[name][kind]:.0f}%" for kind in KINDS) for name in attentions
+        f"{name}: " + ", ".join(f"{kind} {rows[name][kind]:.1f}%" for kind in KINDS) for name in attentions
     )
     return figure, f"What the answers to photographs do when each gets the gates of another. {words}."
