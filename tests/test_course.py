@@ -11,9 +11,9 @@ from scipy import integrate, stats
 from torch import nn
 from torch.nn import functional as F
 
-from gamlib import CBAM, GAM, SE, TripletAttention, create_model, results
+from gamlib import BAM, CBAM, GAM, SE, TripletAttention, create_model, results
 from gamlib.cost import nearest_width
-from gamlib.course import check, to_train
+from gamlib.course import check, gives_the_same, to_train
 from gamlib.course.answering import Answer
 from gamlib.course.checks import answer
 from gamlib.course.exercises import EXERCISES
@@ -602,7 +602,9 @@ def test_where_many_answers_are_right_it_says_what_is_wrong_with_this_one():
     told = answer(EXERCISES["se.fool"], lambda x: torch.cat([x[:, :1] + 1, x[:, 1:].flip(3)], 1))
     assert re.fullmatch(r"not yet\. SE would notice: channel 0 of picture \d has the mean [\d.-]+, and had .*", told)
     told = answer(EXERCISES["se.fool"], lambda x: torch.cat([x[:, :1].flip(3), x[:, 1:]], 1))
-    assert re.fullmatch(r"not yet\. Only \d+% of its values differ from those of x; change more than half\.", told)
+    assert re.fullmatch(
+        r"not yet\. Only \d+% of its values differ from those of x by more than 0\.001; change more than half\.", told
+    )
     told = answer(EXERCISES["cbam.fool"], lambda x: x.roll(1, 1).roll(1, 3))
     assert "The spatial gate would notice: at row " in told
     told = answer(EXERCISES["cbam.fool"], lambda x: torch.stack([x[:, :, i] for i in range(x.shape[2])], 2).clone())
@@ -627,8 +629,57 @@ def test_what_is_trained_is_the_readers_own_once_it_is_right(capsys):
         "Mine is right, so your own class is used from here on.\n"
         "NotYet is not right yet, so the solution's SE is used from here on.\n"
     )
+
+    class Exchanged(WithConvolutions):
+        def __init__(self, reduction, channels):
+            super().__init__(channels, reduction)
+
+    assert to_train("se.module", Exchanged, SE) is SE
+    assert "it can't be called as the notebook does: take (channels, reduction)" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"unknown exercise 'se\.modul'"):
         to_train("se.modul", Mine, SE)
+
+
+def test_a_module_is_compared_whatever_the_order_of_its_layers():
+    class SpatialFirst(nn.Module):
+        def __init__(self, channels, reduction):
+            super().__init__()
+            hidden = channels // reduction
+            norms = [nn.BatchNorm2d(hidden), nn.ReLU()]
+            dilated = [
+                layer
+                for _ in range(2)
+                for layer in (nn.Conv2d(hidden, hidden, 3, padding=4, dilation=4), nn.BatchNorm2d(hidden), nn.ReLU())
+            ]
+            self.where = nn.Sequential(nn.Conv2d(channels, hidden, 1), *norms, *dilated, nn.Conv2d(hidden, 1, 1))
+            self.up, self.norm = nn.Linear(hidden, channels), nn.BatchNorm1d(hidden)
+            self.down = nn.Linear(channels, hidden)
+
+        def forward(self, x):
+            what = self.up(self.norm(self.down(x.mean((2, 3)))).relu())[:, :, None, None]
+            return x * (1 + torch.sigmoid(what * self.where(x)))
+
+    class Summed(SpatialFirst):
+        def forward(self, x):
+            what = self.up(self.norm(self.down(x.mean((2, 3)))).relu())[:, :, None, None]
+            return x * (1 + torch.sigmoid(what + self.where(x)))
+
+    assert answer(EXERCISES["bam.module"], SpatialFirst).startswith("right.")
+    assert answer(EXERCISES["bam.module"], BAM).startswith("right.")
+    x = torch.randn(6, 16, 9, 8)
+    assert gives_the_same(SpatialFirst(16, 4), BAM(16, reduction=4), x)
+    assert not gives_the_same(Summed(16, 4), BAM(16, reduction=4), x)
+
+
+def test_many_layers_of_one_kind_are_named_one_by_one():
+    class Narrow(BAM):
+        def __init__(self, channels, reduction):
+            super().__init__(channels, reduction=reduction)
+            hidden = channels // reduction
+            self.gate.spatial_branch.layers[9] = nn.Conv2d(hidden, 1, 1, bias=False)
+
+    told = answer(EXERCISES["bam.module"], Narrow)
+    assert "The fourth convolution has no bias" in told
 
 
 def test_in_a_notebook_an_answer_is_a_box_that_wraps():

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gamlib.course.checks import check, to_train
+    from gamlib.course.modules import gives_the_same
     from gamlib.course.notebook import show, start
     from gamlib.course.profiles import profile
 
-__all__ = ["check", "profile", "show", "start", "to_train"]
+__all__ = ["check", "gives_the_same", "profile", "show", "start", "to_train"]
 
 
 def __getattr__(name: str) -> object:
@@ -19,6 +20,10 @@ def __getattr__(name: str) -> object:
         from gamlib.course.profiles import profile
 
         return profile
+    if name == "gives_the_same":
+        from gamlib.course.modules import gives_the_same
+
+        return gives_the_same
     if name in ("check", "to_train"):
         from gamlib.course import checks
 

@@ -62,17 +62,26 @@ def check(name: str, solution: Callable | type[nn.Module] | nn.Module) -> None:
 
 
 def to_train(name: str, mine: type[nn.Module], solution: type[nn.Module]) -> type[nn.Module]:
-    """`mine` once `check` would say right of it, else `solution`; prints which of them.
+    """`mine` once `check` would say right of it, else `solution`; prints which of them, and why.
 
     Raises:
         ValueError: for an unknown exercise.
     """
     if name not in EXERCISES:
         raise unknown_name("exercise", str(name), EXERCISES)
-    if answer(EXERCISES[name], mine).startswith("right"):
-        print(f"{mine.__name__} is right, so your own class is used from here on.")
-        return mine
-    print(f"{mine.__name__} is not right yet, so the solution's {solution.__name__} is used from here on.")
+    exercise = EXERCISES[name]
+    if answer(exercise, mine).startswith("right"):
+        first, *rest = exercise.trials()[0].construct.items()
+        try:  # as create_model does
+            mine(first[1], **dict(rest))
+        except TypeError:
+            called = ", ".join([first[0], *(key for key, _ in rest)])
+            print(f"{mine.__name__} is right, but it can't be called as the notebook does: take ({called}), so named.")
+        else:
+            print(f"{mine.__name__} is right, so your own class is used from here on.")
+            return mine
+    else:
+        print(f"{mine.__name__} is not right yet, so the solution's {solution.__name__} is used from here on.")
     return solution
 
 

@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ASKS = {"channel": "what", "spatial": "where", "joint": "what and where"}
-VARIANTS = ("variants-se", "variants-bam", "variants-cbam", "variants-cbam-reach", "ablation-halves", "puzzles-reach")
+VARIANTS = (
+    "variants-se",
+    "variants-bam",
+    "variants-cbam",
+    "variants-cbam-reach",
+    "ablation-halves",
+    "puzzles-reach",
+    "puzzles-joint-added",
+)
 NONE, ALL = (0.94, 0.94, 0.94), (0.0, 0.62, 0.45)  # colours of cells where none of the runs solves it, and where all do
 
 

@@ -11,7 +11,7 @@ from gamlib.course.exercise import Trial
 from gamlib.course.values import copied
 
 # Orders of layers of the same shapes that are tried.
-ORDERS = 48
+ORDERS = 128
 
 
 def build(cls: type[nn.Module], construct: dict[str, int]) -> nn.Module:
@@ -110,3 +110,17 @@ def fill(parameters: Sequence[nn.Parameter], weights: Sequence[Tensor]) -> None:
     for p, weight in zip(parameters, weights, strict=True):
         weight = weight if squeezed(p) == squeezed(weight) else weight.T
         p.copy_(weight.reshape(p.shape))
+
+
+@torch.no_grad()
+def gives_the_same(ours: nn.Module, theirs: nn.Module, x: Tensor) -> bool:
+    """Whether `ours`, with the weights of `theirs`, gives what `theirs` gives, up to rounding.
+
+    Layers may be declared in any order in which the weights fit. `ours` keeps the weights.
+    """
+    weights, wanted = list(theirs.parameters()), theirs(x)
+    for order in orders(ours, weights):
+        fill([p for _, p in in_order(ours, order)], weights)
+        if torch.allclose(ours(x), wanted, rtol=0, atol=1e-5):
+            return True
+    return False

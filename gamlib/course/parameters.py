@@ -19,6 +19,9 @@ NO_PARAMETERS = (
 )
 
 
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
+
+
 @dataclass(frozen=True)
 class Layer:
     """A layer as far as it matters here. A 1x1 convolution is a Linear."""
@@ -49,7 +52,7 @@ def layers_asked_for(exercise: Exercise, trial: Trial) -> list[tuple[str, Layer]
     for i, kind in enumerate(kinds):
         word = {"linear": "Linear", "conv": "convolution", "norm": "BatchNorm"}[kind.partition("+")[0]]
         same = [k for k, other in enumerate(kinds) if other == kind]
-        name = word if len(same) == 1 else f"{('first', 'second', 'third')[same.index(i)]} {word}"
+        name = word if len(same) == 1 else f"{ORDINALS[same.index(i)]} {word}"
         if kind == "norm":
             gain, shift = weights.pop(0), weights.pop(0)
             found.append((name, Layer("norm", gain, shift)))

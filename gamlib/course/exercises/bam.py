@@ -12,7 +12,7 @@ from gamlib.course.exercises._layers import no_norm, norm
 
 
 def reach(layers: list[tuple[int, int]]) -> int:
-    """Pixels, along one side, that a stack of layers (kernel_size, dilation) of stride 1 sees."""
+    """Cells, along one side, that a stack of layers (kernel_size, dilation) of stride 1 sees."""
     return 1 + sum((kernel_size - 1) * dilation for kernel_size, dilation in layers)
 
 
@@ -104,6 +104,14 @@ def _dilations_compounded(layers):
     return size
 
 
+def _dilations_as_strides(layers):
+    size, step = 1, 1
+    for k, d in layers:
+        size += (k - 1) * step
+        step *= d
+    return size
+
+
 def _spans_multiplied(layers):
     return math.prod((k - 1) * d + 1 for k, d in layers)
 
@@ -120,16 +128,20 @@ EXERCISES = {
         "Dilation buys reach for no parameters. What the price is, you can measure.",
         (
             Mistake(
-                "The dilation is left out: a kernel of 3 with dilation 4 spans 9 pixels.",
+                "The dilation is left out: a kernel of 3 with dilation 4 spans 9 cells.",
                 lambda layers: 1 + sum(k - 1 for k, _ in layers),
             ),
             Mistake(
-                "A dilated kernel spans (k - 1) x dilation + 1 pixels, not k x dilation.",
+                "A dilated kernel spans (k - 1) x dilation + 1 cells, not k x dilation.",
                 lambda layers: 1 + sum(k * d - 1 for k, d in layers),
             ),
             Mistake(
-                "That is the reach to one side; count both sides, and the pixel itself.",
+                "That is the reach to one side; count both sides, and the cell itself.",
                 lambda layers: sum((k - 1) * d for k, d in layers) // 2,
+            ),
+            Mistake(
+                "That is the formula for strides: a dilation widens its own kernel, and none of the layers after it.",
+                _dilations_as_strides,
             ),
             Mistake(
                 "A kernel's dilation widens that kernel alone; only a stride would widen the layers after it.",
@@ -140,9 +152,9 @@ EXERCISES = {
                 lambda layers: 1 + sum(k * d for k, d in layers),
             ),
             Mistake("Layers add to the reach; they do not multiply it.", _spans_multiplied),
-            Mistake("The pixel itself is left out: add 1.", lambda layers: sum((k - 1) * d for k, d in layers)),
+            Mistake("The cell itself is left out: add 1.", lambda layers: sum((k - 1) * d for k, d in layers)),
             Mistake(
-                "You added the layers' spans; they overlap in a pixel, so each after the first adds one less.",
+                "You added the layers' spans; they overlap in a cell, so each after the first adds one less.",
                 lambda layers: sum((k - 1) * d + 1 for k, d in layers),
             ),
         ),
@@ -210,6 +222,14 @@ EXERCISES = {
             ),
             Mistake(
                 "The branches run one after the other, as CBAM's do; BAM's run side by side.", _one_after_the_other
+            ),
+            Mistake(
+                "The sigmoid is taken of 1 + the product; it is 1 + the sigmoid of the product.",
+                lambda *a: _bam(*a, join=lambda c, s: torch.sigmoid(1 + c * s), scale=lambda x, m: x * m),
+            ),
+            Mistake(
+                "Each branch has a sigmoid of its own, and their product another one; there is one, of the product.",
+                lambda *a: _bam(*a, join=lambda c, s: torch.sigmoid(torch.sigmoid(c) * torch.sigmoid(s))),
             ),
             Mistake("The dilation is missing: both 3 x 3 convolutions have 4.", lambda *a: _bam(*a, dilation=1)),
             Mistake("The BatchNorms of the spatial branch are missing.", lambda *a: _bam(*a, norm=no_norm)),

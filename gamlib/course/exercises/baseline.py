@@ -222,7 +222,22 @@ def _with_biases(shapes):
     return [w1, gain, gain, shift, w2, gain, gain, shift]
 
 
+def _overwritten(x, w1, g1, b1, w2, g2, b2):
+    out = norm(_conv(F.relu(norm(_conv(x, w1), g1, b1)), w2), g2, b2)
+    return F.relu(out + out)
+
+
+def _second_of_input(x, w1, g1, b1, w2, g2, b2):
+    return F.relu(x + norm(_conv(x, w2), g2, b2))
+
+
 RESIDUAL_BLOCK = (
+    Mistake(
+        "f(x) is added to itself: x was overwritten on the way. Keep the block's input under a name.", _overwritten
+    ),
+    Mistake(
+        "The second convolution looks at the block's input; it should look at what the first gave.", _second_of_input
+    ),
     Mistake("Both BatchNorms are missing.", _no_norms),
     Mistake("The second BatchNorm is missing.", _no_second_norm),
     Mistake("There is a ReLU before the addition as well; only the one after it belongs there.", _relu_twice),

@@ -111,6 +111,10 @@ def _with_conv_bias(shapes):
     return [*channel, weight, [], gain, shift]
 
 
+def _two_mlps(shapes):
+    return [*shapes, *shapes]
+
+
 def _two_sigmoids(x, w1, b1, w2, b2):
     return _channel_gate(x, w1, b1, w2, b2, ("mean",)) + _channel_gate(x, w1, b1, w2, b2, ("max",))
 
@@ -179,6 +183,7 @@ EXERCISES = {
                 lambda x, *a: x * _channel_gate(x, *a),
             ),
             Mistake("The ReLU inside the MLP is missing.", lambda *a: _channel_gate(*a, relu=lambda h: h)),
+            Mistake("There is an MLP for each descriptor; CBAM sends both through one and the same.", shapes=_two_mlps),
             Mistake(
                 "Your gate can leave [0, 1]: it looks as if the sigmoid is missing.",
                 lambda *a: torch.logit(_channel_gate(*(t.double() for t in a))).to(a[0].dtype),

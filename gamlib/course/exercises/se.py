@@ -31,13 +31,14 @@ def unnoticed(x: Tensor) -> Tensor:
 
 def noticed(changed: Tensor, x: Tensor) -> str | None:
     """What is wrong with a map that should differ from x, and that SE should take for it."""
-    if (changed == x).double().mean() > 0.5:
-        return f"Only {(changed != x).double().mean():.0%} of its values differ from those of x; change more than half."
+    share = ((changed - x).abs() > 1e-3).double().mean()
+    if share < 0.5:
+        return f"Only {share:.0%} of its values differ from those of x by more than 0.001; change more than half."
     means, before = changed.mean((2, 3)), x.mean((2, 3))
     if not same(means, before):
         n, c = divmod(int((means - before).abs().argmax()), x.shape[1])
         return (
-            f"SE would notice: channel {c} of picture {n} has the mean {means[n, c]:.3f}, and had {before[n, c]:.3f}."
+            f"SE would notice: channel {c} of picture {n} has the mean {means[n, c]:.6g}, and had {before[n, c]:.6g}."
         )
     return None
 
