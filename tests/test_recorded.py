@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from gamlib import create_model, data, results
 from gamlib._paths import recorded
-from gamlib.course import claims, finetuning, plan, swaps, variants
+from gamlib.course import claims, finetuning, grid, plan, swaps, variants
 from gamlib.course.photographs import normalised
 from gamlib.data import DataError
 from gamlib.training import Speed, evaluate, recipes
@@ -194,3 +194,39 @@ def test_the_record_of_swapped_gates_is_what_the_zoo_gives():
     assert {key: pytest.approx(value, abs=0.2) for key, value in again.items() if key != "attention"} == {
         key: value for key, value in row.items() if key != "attention"
     }
+
+
+def test_what_is_said_of_variants_is_recorded():
+    """README, and notebooks 02 to 04, 06 to 08: how many of five runs solve which puzzle."""
+    said = {
+        "gam_added": {"joint": 5},
+        "gam": {"joint": 5, "spatial": 0, "channel": 0},
+        "none-width49": {"joint": 0, "spatial": 0, "channel": 0},
+        "cbam": {"joint": 3, "spatial": 0, "channel": 4},
+        "cbam-kernel_size15": {"spatial": 5},
+        "cbam-kernel_size19": {"spatial": 5},
+        "cbam_where_first": {"joint": 4, "channel": 1},
+        "cbam_parallel": {"joint": 4, "channel": 4},
+        "cbam_mean": {"joint": 0, "channel": 4},
+        "cbam_max": {"joint": 3, "channel": 2},
+        "bam_added": {"joint": 5, "spatial": 5, "channel": 5},
+        "bam_undilated": {"joint": 1, "spatial": 0, "channel": 5},
+        "se": {"channel": 4, "spatial": 0, "joint": 0},
+        "se_softmax": {"channel": 0},
+        "se_softmax_scaled": {"channel": 0},
+        "se_max": {"channel": 3},
+        "se_both": {"channel": 3},
+        "eca": {"channel": 4},
+        "gam-kernel_size9": {"spatial": 5, "channel": 0},
+        "gam-kernel_size11": {"spatial": 5, "channel": 0},
+        "gam-channelFalse": {"joint": 5, "spatial": 2, "channel": 0},
+        "gam-spatialFalse": {"channel": 0},
+    }
+    for label, tasks in said.items():
+        assert {task: grid.solved(label, task) for task in tasks} == {task: (n, 5) for task, n in tasks.items()}, label
+    ends = sorted(run.top1_error for run in results.load("puzzles-joint-added"))
+    assert ends[-1] < 0.1
+    stopped = [
+        run.top1_error for run in results.load("variants-cbam") if run.label == "cbam_mean" and "joint" in run.data
+    ]
+    assert sum(44 < error < 46 for error in stopped) == 3

@@ -111,7 +111,7 @@ def test_each_variant_is_in_the_plan_and_changes_one_thing():
         if study["name"].startswith("variants-")
         for network in study["networks"]
     }
-    assert planned == VARIANTS.keys()
+    assert planned - {"cbam"} == VARIANTS.keys()  # CBAM itself, with other kernels
     x = torch.randn(3, 16, 12, 11)
     for name, variant in VARIANTS.items():
         torch.manual_seed(0)

@@ -250,7 +250,7 @@ EXERCISES = {
             ]
             + [Trial((256, 8, True, True, True))]
         ),
-        "Three choices that no picture in the paper shows, and each leaves its trace in a count.",
+        "Three choices, and each leaves its trace in a count.",
         (
             Mistake(
                 "The BatchNorm between the convolutions is left out: it is in every design, with 2 C / r numbers.",
