@@ -36,8 +36,8 @@ BOXES = {
         f"{S_BRANCH}.6": Box(3.35, 1.95, SMALL),
         f"{S_BRANCH}.9": Box(4.3, 1.95, SMALL, "$M_s$"),
         "mul": Box(5.2, 0.95, MAP, "logits"),
-        "gate.sigmoid": Box(6.35, 0.95, GATE, "gate"),
-        "mul.2": Box(7.75, 0, OUT, "y"),
+        "gate.sigmoid": Box(6.6, 0.95, GATE, "gate"),
+        "mul.2": Box(8.0, 0, OUT, "y"),
     },
     "cbam channel": {
         "x": Box(0, 0, MAP, "x"),
