@@ -636,6 +636,19 @@ def test_what_is_trained_is_the_readers_own_once_it_is_right(capsys):
 
     assert to_train("se.module", Exchanged, SE) is SE
     assert "it can't be called as the notebook does: take (channels, reduction)" in capsys.readouterr().out
+    assert to_train("se.module", Mine, SE, gates=["gate"]) is SE
+    assert "make them with self.gate, once each" in capsys.readouterr().out
+
+    class Looked(WithConvolutions):
+        def __init__(self, channels, reduction):
+            super().__init__(channels, reduction)
+            self.gate = nn.Sigmoid()
+
+        def forward(self, x):
+            return x * self.gate(self.up(self.down(x.mean((2, 3), keepdim=True)).relu()))
+
+    assert to_train("se.module", Looked, SE, gates=["gate"]) is Looked
+    assert "your own class is used" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"unknown exercise 'se\.modul'"):
         to_train("se.modul", Mine, SE)
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor, nn
 
+from gamlib import explain
 from gamlib._checks import unknown_name
 from gamlib.course import gradients, parameters, slips
 from gamlib.course.answering import say
@@ -61,8 +62,13 @@ def check(name: str, solution: Callable | type[nn.Module] | nn.Module) -> None:
     say(name, said)
 
 
-def to_train(name: str, mine: type[nn.Module], solution: type[nn.Module]) -> type[nn.Module]:
+def to_train(name: str, mine: type[nn.Module], solution: type[nn.Module], gates: Sequence[str] = ()) -> type[nn.Module]:
     """`mine` once `check` would say right of it, else `solution`; prints which of them, and why.
+
+    Args:
+        name: of the exercise.
+        mine, solution: classes.
+        gates: names of the submodules whose outputs the notebook looks at, or which it replaces.
 
     Raises:
         ValueError: for an unknown exercise.
@@ -73,7 +79,11 @@ def to_train(name: str, mine: type[nn.Module], solution: type[nn.Module]) -> typ
     if answer(exercise, mine).startswith("right"):
         first, *rest = exercise.trials()[0].construct.items()
         try:  # as create_model does
-            mine(first[1], **dict(rest))
+            module = mine(first[1], **dict(rest)).eval()
+            explain.capture_gates(module, exercise.trials()[0].inputs[0], list(gates))
+        except ValueError:
+            called = " and ".join(f"self.{gate}" for gate in gates)
+            print(f"{mine.__name__} is right, but the notebook looks at its gates: make them with {called}, once each.")
         except TypeError:
             called = ", ".join([first[0], *(key for key, _ in rest)])
             print(f"{mine.__name__} is right, but it can't be called as the notebook does: take ({called}), so named.")
