@@ -319,6 +319,7 @@ OTHER_WAYS = [
     ("abn.loss", cross_entropies_by_hand),
     ("gam.channel_parameters", lambda c, r: sum(p.numel() for p in GAM(c, reduction=r, spatial=False).parameters())),
     ("gam.channel_macs", lambda c, r, h, w: c * h * w * (c // r) * 2.0),
+    ("gam.half", lambda x, *weights: torch.mul(gam_channel_by_convolution(x, *weights), x)),
     ("gam.channel", gam_channel_by_convolution),
     ("gam.channel", gam_channel_flattened),
     ("gam.sees", sees_by_trying),
