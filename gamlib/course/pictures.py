@@ -37,7 +37,7 @@ BOXES = {
         f"{S_BRANCH}.9": Box(4.3, 1.95, SMALL, "$M_s$"),
         "mul": Box(5.2, 0.95, MAP, "logits"),
         "gate.sigmoid": Box(6.6, 0.95, GATE, "gate"),
-        "mul.2": Box(8.0, 0, OUT, "y"),
+        "mul.2": Box(7.95, 0, OUT, "y"),
     },
     "cbam channel": {
         "x": Box(0, 0, MAP, "x"),
