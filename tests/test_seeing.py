@@ -12,7 +12,7 @@ from gamlib.course import seeing
 from gamlib.course.photographs import NAMES, draw_swapped, normalised, photographs, swapped
 from gamlib.course.seeing import CHANNELS, GATES, MIDDLE, SIDE, seen, sees, told_apart
 from gamlib.course.variants import VARIANTS
-from gamlib.course.wires import connected, draw_groups, draw_permutation
+from gamlib.course.wires import draw_groups, draw_permutation, layers
 from gamlib.data.cifar100 import CLASSES
 
 ALL = range(SIDE)
@@ -150,6 +150,14 @@ def test_the_variants_of_cbam_are_what_they_are_called():
 
 
 # --- wires
+
+
+def connected(channels, reduction, groups, place):
+    """(gates, channels): True where the wires lead from a channel to a gate."""
+    total = torch.eye(channels)
+    for _, step in layers(channels, reduction, groups, place):
+        total = step.float() @ total
+    return total > 0
 
 
 def test_wires_are_those_of_gam():

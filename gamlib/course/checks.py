@@ -77,10 +77,10 @@ def to_train(name: str, mine: type[nn.Module], solution: type[nn.Module], gates:
         raise unknown_name("exercise", str(name), EXERCISES)
     exercise = EXERCISES[name]
     if answer(exercise, mine).startswith("right"):
-        first, *rest = exercise.trials()[0].construct.items()
+        trial = exercise.trials()[0]
+        first, *rest = trial.construct.items()
         try:  # as create_model does
-            module = mine(first[1], **dict(rest)).eval()
-            explain.capture_gates(module, exercise.trials()[0].inputs[0], list(gates))
+            explain.capture_gates(mine(first[1], **dict(rest)).eval(), trial.inputs[0], list(gates))
         except ValueError:
             called = " and ".join(f"self.{gate}" for gate in gates)
             print(f"{mine.__name__} is right, but the notebook looks at its gates: make them with {called}, once each.")

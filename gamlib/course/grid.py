@@ -25,15 +25,19 @@ NONE, ALL = (0.94, 0.94, 0.94), (0.0, 0.62, 0.45)  # colours of cells where none
 
 
 @cache
-def _recorded(task: str) -> list[Result]:
-    """Of the mechanisms, and of their variants; read once for all rows."""
-    variants = [run for name in VARIANTS for run in results.load(name) if run.data == f"puzzles-{task}"]
-    return results.load(f"puzzles-{task}") + variants
+def _recorded() -> list[Result]:
+    """Of the mechanisms, and of their variants; read once for all cells."""
+    names = (*(f"puzzles-{task}" for task in ASKS), *VARIANTS)
+    return [run for name in names for run in results.load(name)]
+
+
+def _runs(task: str) -> list[Result]:
+    return [run for run in _recorded() if run.data == f"puzzles-{task}"]
 
 
 def solved(label: str, task: str) -> tuple[int, int]:
     """How many of the recorded runs of a network solve a puzzle, and how many there are."""
-    runs = [run for run in _recorded(task) if run.label == label]
+    runs = [run for run in _runs(task) if run.label == label]
     return sum(run.top1_error < results.SOLVED for run in runs), len(runs)
 
 
@@ -69,5 +73,5 @@ def grid(labels: Sequence[str], tasks: Sequence[str] = tuple(ASKS)) -> tuple["Fi
 
 def numbers(labels: Sequence[str]) -> str:
     """The recorded runs behind the grid as a table, folded."""
-    recorded = [run for task in puzzles.TASKS for run in _recorded(task) if run.label in labels]
+    recorded = [run for task in puzzles.TASKS for run in _runs(task) if run.label in labels]
     return f"<details><summary>The numbers behind it</summary>\n\n{results.table(recorded)}\n\n</details>"

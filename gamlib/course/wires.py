@@ -46,14 +46,6 @@ def layers(channels: int, reduction: int, groups: int, place: str) -> list[tuple
     }[place]
 
 
-def connected(channels: int, reduction: int, groups: int, place: str) -> Tensor:
-    """(gates, channels): True where a gate depends on a channel of the map."""
-    total = torch.eye(channels, dtype=torch.bool)
-    for _, step in layers(channels, reduction, groups, place):
-        total = (step.float() @ total.float()) > 0
-    return total
-
-
 def draw_groups(channels: int, reduction: int, groups: int, places: Sequence[str] = PLACES, gate: int = 1) -> "Figure":
     """A panel for each place: all wires, and in colour those that lead to one gate."""
     from matplotlib.figure import Figure
