@@ -1,6 +1,6 @@
 """Networks as they are inside the wrappers that PyTorch puts around one, or around a part of one."""
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -12,6 +12,12 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while "_orig_mod" in model._modules or isinstance(model, parallel):  # torch.compile's class is private
         (model,) = model.children()
     return model
+
+
+def on_its_device(model: nn.Module, *tensors: Tensor | None) -> list[Tensor | None]:
+    """The tensors where the network's parameters are; as they are where it has none. After `fit` that is the GPU."""
+    device = next((p.device for p in model.parameters()), None)
+    return [t.to(device) if isinstance(t, Tensor) and device is not None else t for t in tensors]
 
 
 def named_modules(model: nn.Module) -> dict[str, nn.Module]:

@@ -87,8 +87,8 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
             raise
         reason = f" ({first_line(error)})" if str(error) else ""
         print(
-            f"{program}: out of memory{reason}. Try a smaller --batch-size, a smaller network, or --precision bf16; "
-            "what was saved is intact",
+            f"{program}: out of memory{reason}. Try --micro-batch (same batch, in parts), a smaller --batch-size "
+            "or network, or --precision bf16; what was saved is intact",
             file=sys.stderr,
         )
         return 2

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gamlib._checks import check_integer, check_seed
-from gamlib._modules import named_modules, unwrapped
+from gamlib._modules import named_modules, on_its_device, unwrapped
 from gamlib.explain.gradcam import check_eval, check_labels
 
 
@@ -161,6 +161,7 @@ def _follow(
     n, _, h, w = before.shape
     check_integer("steps", steps)
     check_eval(model)
+    before, after, maps, labels = on_its_device(model, before, after, maps, labels)
     if maps.shape != (n, h, w):
         raise ValueError(f"for pictures {tuple(before.shape)}, maps must be {(n, h, w)}; got {tuple(maps.shape)}")
     if maps.isnan().any():

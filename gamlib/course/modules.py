@@ -30,7 +30,7 @@ def build(cls: type[nn.Module], construct: dict[str, int]) -> nn.Module:
 def modules_for(solution: type[nn.Module] | nn.Module, trials: Sequence[Trial]) -> list[nn.Module]:
     """One for each trial: built, or a copy of the one that there is; with lazy layers of their sizes."""
     is_built = isinstance(solution, nn.Module)
-    modules = [copy.deepcopy(solution) if is_built else build(solution, trial.construct) for trial in trials]
+    modules = [copy.deepcopy(solution).cpu() if is_built else build(solution, trial.construct) for trial in trials]
     for module, trial in zip(modules, trials, strict=True):
         make_sizes(module, trial)
     return modules

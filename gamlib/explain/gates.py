@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gamlib._checks import unknown_name
-from gamlib._modules import named_modules, unwrapped
+from gamlib._modules import named_modules, on_its_device, unwrapped
 from gamlib.attention import TripletAttention
 
 # TAM computes two of its gates on rotated maps. Both rotations swap two dimensions, so each is its own inverse.
@@ -54,7 +54,7 @@ def capture_gates(model: nn.Module, x: Tensor, names: Sequence[str] | None = Non
 
     names, modules = _checked(model, names), named_modules(model)
     with torch.no_grad(), hooked(model, names, look):
-        unwrapped(model)(x)
+        unwrapped(model)(*on_its_device(model, x))
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"{len(missing)} of the modules did not run, such as {missing[0]!r}; leave them out of names")
     return found

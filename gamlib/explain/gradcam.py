@@ -7,7 +7,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from gamlib._checks import unknown_name
-from gamlib._modules import named_modules, unwrapped
+from gamlib._modules import named_modules, on_its_device, unwrapped
 from gamlib.explain.gates import hooked, normal
 
 
@@ -36,6 +36,7 @@ def grad_cam(
     check_eval(model)
     if x.ndim != 4 or len(x) == 0:
         raise ValueError(f"x must be (N, 3, H, W) with N 1 or more, got {tuple(x.shape)}")
+    x, labels = on_its_device(model, x, labels)
     layer = last_map(model, x) if layer is None else layer
     modules = named_modules(model)
     if layer not in modules:

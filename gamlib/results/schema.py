@@ -120,7 +120,8 @@ def read(path: Path) -> list[Result]:
             if bad := [field for field in CURVE if field.endswith("error") and not 0 <= entry[field] <= 100]:
                 raise ValueError(f"{where}, curves: {bad[0]} must lie in 0 to 100 (%), got {entry[bad[0]]}")
         if run["switches"] is not None:
-            _check_fields(f"{where}, switches", run["switches"], dict.fromkeys(SWITCHES, bool))
+            optional = {"graph": bool} if "graph" in run["switches"] else {}  # where it was on
+            _check_fields(f"{where}, switches", run["switches"], dict.fromkeys(SWITCHES, bool) | optional)
         _check_fields(f"{where}, versions", run["versions"], dict.fromkeys(VERSIONS, str))
         if "name" not in run["network"] or not run["recipe"].keys() >= {"name", "epochs"}:
             raise ValueError(f"{where}: network and recipe must have a name, and the recipe its epochs")

@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 
 import torch
@@ -28,10 +28,15 @@ def start() -> None:
     if not are_numbers or int(told["RANK"]) >= int(told["WORLD_SIZE"]):
         given = " ".join(f"{name}={value}" for name, value in told.items())
         raise ValueError(f"these are no variables of torchrun's: {given}; unset them, or start this with torchrun")
+    device = None
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        local, there = int(told["LOCAL_RANK"]), torch.cuda.device_count()
+        if local >= there:
+            raise ValueError(f"process {local} of this machine has no GPU: it has {there}; --nproc-per-node {there}")
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
     # An hour: while one process downloads a data set, the others wait.
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=1))
+    dist.init_process_group("gloo" if device is None else "nccl", timeout=timedelta(hours=1), device_id=device)
 
 
 def leave() -> None:
@@ -58,6 +63,16 @@ def is_main_process() -> bool:
 def shard(batch: Tensor) -> Tensor:
     """This process's shard of a batch of ids."""
     return batch[rank() :: world_size()]
+
+
+def is_started() -> bool:
+    """Whether torchrun started this process, and it has joined the others."""
+    return dist.is_initialized()
+
+
+def averaging(model: nn.Module, now: bool) -> AbstractContextManager:
+    """A backward pass in it averages gradients over the processes, or, where not `now`, leaves that to a later one."""
+    return nullcontext() if now or not dist.is_initialized() else model.no_sync()
 
 
 def wrap(model: nn.Module) -> nn.Module:

@@ -29,6 +29,8 @@ class Recipe:
     milestones: tuple[int, ...] = _field("epochs after which lr is multiplied by gamma", (), "step")
     gamma: float = _field("that factor, 0 to 1", 0.2, "step")
     batch_size: int = _field("images per step, over all processes, 1 or more", 128)
+    # On a small GPU. The gradients of the parts add up to the batch's; BatchNorm sees one part at a time.
+    micro_batch: int | None = _field("of them, images that are in a process's memory at once, 3 or more", None)
     momentum: float = _field("of SGD, 0 to 1", 0.9)
     nesterov: bool = _field("Nesterov's form of the momentum", False)
     weight_decay: float = _field("of all parameters, 0 to 1", 5e-4)
@@ -36,6 +38,8 @@ class Recipe:
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs)
         check_integer("batch_size", self.batch_size)
+        if self.micro_batch is not None:
+            check_integer("micro_batch", self.micro_batch, 3)  # then no part is of one image, which BatchNorm refuses
         if self.schedule not in SCHEDULES:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
         if not 0 < self.lr < math.inf:
@@ -77,6 +81,10 @@ class Recipe:
             return first + (self.lr - first) * step / top
         return self.lr + (last - self.lr) * (step - top) / (steps - 1 - top)
 
+    def micro_batches(self, images: int) -> int:
+        """Into how many parts, of sizes that differ by one at most, a process's images of a batch are split."""
+        return 1 if self.micro_batch is None else max(1, -(-images // self.micro_batch))
+
     @property
     def calmer(self) -> str:
         """What to try where training diverges, as options of the command line."""
@@ -92,8 +100,9 @@ class Recipe:
         return "-".join([self.name, *(f"{key}{value}" for key, value in values.items())])
 
     def as_dict(self) -> dict[str, object]:
-        """All fields, as JSON has them."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        """All fields, as JSON has them; micro_batch only where there is one, as in the records of before."""
+        fields = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+        return json.loads(json.dumps(fields))
 
     def digest(self) -> str:
         """sha256 over all fields: equal where two runs are trained alike."""

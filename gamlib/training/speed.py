@@ -18,16 +18,20 @@ class Speed:
     channels_last: bool = True  # the memory layout that convolutions are fastest in; GAM's MLP needs no copy in it
     fused: bool = True  # one kernel for the whole update, which can also leave it out without asking the host
     compile: bool = False  # torch.compile: a minute at the start, then faster steps on a GPU
+    graph: bool = False  # CUDA graph: for small networks, whose kernels are done before the host has started the next
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
         for name, value in self.switches().items():
             check_boolean(name, value)
+        if self.graph and (self.compile or not self.fused):
+            raise ValueError("graph=True needs fused=True and compile=False")
 
     def switches(self) -> dict[str, bool]:
         """All but the precision, which depends on the device."""
-        return {"channels_last": self.channels_last, "fused": self.fused, "compile": self.compile}
+        usual = {"channels_last": self.channels_last, "fused": self.fused, "compile": self.compile}
+        return usual | ({"graph": self.graph} if self.graph is not False else {})  # the first records do not name it
 
     def resolve(self, device: torch.device) -> str:
         """The precision on this device. "auto": bf16 where the hardware has it; else fp16 on GPUs with tensor cores."""

@@ -21,6 +21,7 @@ from gamlib.data import Data
 from gamlib.results import Result
 from gamlib.training import distributed
 from gamlib.training.evaluator import Evaluator
+from gamlib.training.graph import StepGraph
 from gamlib.training.guards import Diverged, SpikeGuard
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.metrics import COUNTED, count, cross_entropy, means
@@ -43,11 +44,13 @@ class Trainer:
         if not self.parameters:
             raise ValueError(f"{type(model).__name__} has no parameters to train")
         check_batches(data.train_count, recipe.batch_size)
+        if speed.graph and (self.device.type != "cuda" or distributed.is_started()):
+            raise ValueError(f"graph=True needs one NVIDIA GPU and no torchrun; got {self.device.type}. Leave it out")
         self.steps_per_epoch = -(-data.train_count // recipe.batch_size)
         self.steps = recipe.epochs * self.steps_per_epoch
         self.optimizer = torch.optim.SGD(
             self.parameters,
-            lr=recipe.lr,
+            lr=torch.tensor(recipe.lr, device=self.device) if speed.graph else recipe.lr,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=recipe.nesterov,
@@ -72,11 +75,13 @@ class Trainer:
         self.bad = torch.zeros((), dtype=torch.bool, device=self.device)
         self.first_bad = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.good_steps = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.asking = torch.zeros((), dtype=torch.bool, device=self.device)  # whether this process was asked
         self.asked = torch.zeros((), dtype=torch.float64, device=self.device)
         self.must_stop = False  # whether one of the processes was asked to
         self.first_step = 0  # of this sitting
         self.looked = (0.0, 0.0)  # images and loss at the last look
         self.spikes = SpikeGuard(recipe.calmer)
+        self.compute = StepGraph(self._compute, recipe.batch_size) if speed.graph else self._compute
 
     @property
     def step(self) -> int:
@@ -110,35 +115,45 @@ class Trainer:
         """
         lr = self.recipe.learning_rate(self.step, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = group["lr"].fill_(lr) if self.speed.graph else lr
         # What the network itself draws, such as dropout, depends on the step, not on what was drawn before it.
         torch.manual_seed(((self.seed << 40) + (self.step << 12) + distributed.rank()) % 2**63)
-        output = self.evaluator.predict(images, self.trained)
-        loss = cross_entropy(output, labels)
-        sums = count(output, labels, loss)
-        # Gradients are averaged over the processes, but shards of a batch may differ: by an image, or by broken ones.
-        batch_size = distributed.all_reduce_sum(torch.full_like(loss.detach(), len(labels)))
-        part = loss * (len(labels) * distributed.world_size() / batch_size)
-        # After a bad step the gradients stay bad, so that fp16's scaler leaves out what follows, too, until the host
-        # looks. (torch.where(bad, nan, part) would not do: its gradient is zero, and momentum would move the weights.)
-        part = part * torch.where(self.bad, torch.nan, 1.0)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(part).backward()
-        self.update(loss.detach(), sums, interrupt.number is not None)
+        self.asking.fill_(interrupt.number is not None)
+        self.compute(images, labels)
 
-    def update(self, loss: Tensor, sums: Tensor, asked: bool) -> None:
+    def _compute(self, images: Tensor, labels: Tensor) -> None:
+        """The step's work on the device. What it changes it changes in place: a CUDA graph knows tensors by address."""
+        self.optimizer.zero_grad(set_to_none=True)
+        # Gradients are averaged over the processes, but shards of a batch may differ: by an image, or by broken ones.
+        batch_size = distributed.all_reduce_sum(torch.full((), len(labels), dtype=torch.float32, device=self.device))
+        parts = self.recipe.micro_batches(len(labels))
+        losses, counted = [], []
+        for i, (some, theirs) in enumerate(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True), 1):
+            with distributed.averaging(self.wrapped, i == parts):
+                output = self.evaluator.predict(some, self.trained)
+                loss = cross_entropy(output, theirs)
+                part = loss * (len(theirs) * distributed.world_size() / batch_size)
+                # After a bad step the gradients stay bad, so that fp16's scaler leaves out what follows, too, until the
+                # host looks. (torch.where(bad, nan, part) would not do: its gradient is zero, and momentum would move
+                # the weights.)
+                self.scaler.scale(part * torch.where(self.bad, torch.nan, 1.0)).backward()
+            losses.append(loss.detach() * (len(theirs) / len(labels)))
+            counted.append(count(output, theirs, loss))
+        self.update(sum(losses), sum(counted))
+
+    def update(self, loss: Tensor, sums: Tensor) -> None:
         """Move the weights, unless loss or gradient are not finite in one of the processes."""
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         finite = loss.isfinite()
         if self.precision != "fp16":  # there the scaler leaves out an update with infinite gradients, and goes on
             finite = finite & norm.isfinite()
-        self.first_bad = torch.where(self.bad, self.first_bad, torch.stack([loss.double(), norm.double()]))
-        flags = torch.stack([self.bad | ~finite, torch.full_like(finite, asked)])
+        self.first_bad.copy_(torch.where(self.bad, self.first_bad, torch.stack([loss.double(), norm.double()])))
+        flags = torch.stack([self.bad | ~finite, self.asking])
         reduced = distributed.all_reduce_sum(torch.cat([flags.double(), sums]))
-        self.bad = reduced[0] > 0
-        self.good_steps = self.good_steps + ~self.bad
-        self.asked = self.asked + reduced[1]
-        self.sums = self.sums + reduced[2:]
+        self.bad.copy_(reduced[0] > 0)
+        self.good_steps += ~self.bad
+        self.asked += reduced[1]
+        self.sums += reduced[2:]
         if self.speed.fused and self.precision != "fp16":
             self.optimizer.found_inf = self.bad.float()  # the fused kernel reads it and leaves everything as it is
         elif not self.speed.fused and self.bad:
@@ -165,7 +180,7 @@ class Trainer:
         images, loss = self.sums[:2].tolist()
         if images > self.looked[0]:
             mean = (loss - self.looked[1]) / (images - self.looked[0])
-            self.spikes.look(mean, self.step, self.optimizer.param_groups[0]["lr"])
+            self.spikes.look(mean, self.step, float(self.optimizer.param_groups[0]["lr"]))
         self.looked = (images, loss)
 
     def end_epoch(self) -> None:
@@ -177,7 +192,8 @@ class Trainer:
         entry |= {"seconds": self.seconds + self.evaluator.seconds, "waited": self.waited}
         self.curves.append(entry)
         self.epoch, self.batch = self.epoch + 1, 0
-        self.sums, self.looked = torch.zeros_like(self.sums), (0.0, 0.0)
+        self.sums.zero_()
+        self.looked = (0.0, 0.0)
         self.seconds = self.waited = 0.0
 
     def progress_bar(self) -> tqdm:
@@ -233,7 +249,7 @@ class Trainer:
             self.optimizer.state[p]["momentum_buffer"].copy_(saved)
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.batch, self.curves = state["epoch"], state["batch"], state["curves"]
-        self.sums = state["sums"].to(self.device)
+        self.sums.copy_(state["sums"])
         self.looked = tuple(self.sums[:2].tolist())
         self.seconds, self.waited = state["seconds"], state["waited"]
         self.first_step = self.step
