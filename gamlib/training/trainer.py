@@ -125,7 +125,8 @@ class Trainer:
         """The step's work on the device. What it changes it changes in place: a CUDA graph knows tensors by address."""
         self.optimizer.zero_grad(set_to_none=True)
         # Gradients are averaged over the processes, but shards of a batch may differ: by an image, or by broken ones.
-        batch_size = distributed.all_reduce_sum(torch.full((), len(labels), dtype=torch.float32, device=self.device))
+        dtype = torch.promote_types(self.evaluator.dtype, torch.float32)  # the loss's
+        batch_size = distributed.all_reduce_sum(torch.full((), len(labels), dtype=dtype, device=self.device))
         parts = self.recipe.micro_batches(len(labels))
         losses, counted = [], []
         for i, (some, theirs) in enumerate(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True), 1):
