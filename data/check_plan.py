@@ -69,13 +69,15 @@ def _check_study(entry: dict[str, Any], known: dict[str, dict[str, Any]]) -> Non
         if not isinstance(entry[key], list) or not entry[key]:
             raise ValueError(f"{key} must be a list of one {what} or more, got {entry[key]!r}")
     for what, name, allowed in (
-        *(("data set", name, data.list_datasets()) for name in entry["data"]),
+        *(("data set", re.sub("^photos-[^@]+", "imagenet", name), data.list_datasets()) for name in entry["data"]),
         ("model", entry["model"], list_models()),
         ("recipe", entry["recipe"], recipes.RECIPES),
         ("needs", entry["needs"], ("cpu", "gpu")),
     ):
         if name not in allowed:
             raise unknown_name(what, name, allowed)
+    if named := [name for name in entry["data"] if name.startswith("imagenet")]:
+        raise ValueError(f"photographs go by the name of their records: photos-FOLDER for {named[0]!r}")
     Speed(**entry.get("switches", {}))
 
 

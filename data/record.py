@@ -172,8 +172,10 @@ def chosen(studies: list[Study], arguments: argparse.Namespace) -> list[tuple[St
             continue
         if study.needs == "gpu" and best_device().type == "cpu":
             print(f"{study.name}: {len(runs)} runs that need a GPU")
-        elif "imagenet" in study.data and not is_there("imagenet", arguments.root):
-            print(f"{study.name}: {len(runs)} runs that need ImageNet in the data root")
+        elif missing := [
+            name for name in study.data if name.startswith("photos-") and not is_there(name, arguments.root)
+        ]:
+            print(f"{study.name}: {len(runs)} runs that need {missing[0]} in the data root")
         else:
             try:
                 check_recorded(study, folder)
@@ -189,10 +191,18 @@ def chosen(studies: list[Study], arguments: argparse.Namespace) -> list[tuple[St
     return found
 
 
+def loaded(name: str, root: Path | None) -> data.Data:
+    """A data set by the name that a record has for it: photos-FOLDER@SIZE lies in that folder of the data root."""
+    if not name.startswith("photos-"):
+        return data.load(name, root, download=True)
+    folder, at, size = name.removeprefix("photos-").partition("@")
+    return data.load(f"imagenet{at}{size}", data.data_root(root) / folder)
+
+
 def is_there(dataset: str, root: Path | None) -> bool:
     """Whether a data set that can't be downloaded is in the data root."""
     try:
-        data.load(dataset, root)
+        loaded(dataset, root)
     except DataError:
         return False
     return True
@@ -279,7 +289,7 @@ class Costs:
         """The whole of one run."""
         key = plan.identity(planned)[:3]
         if key not in self.known:
-            dataset = data.load(planned.data, self.arguments.root, download=True)
+            dataset = loaded(planned.data, self.arguments.root)
             model, recipe, speed = built(self.study, planned, dataset)
             self.known[key] = forecast(model, dataset, recipe, speed).seconds
         return self.known[key]
@@ -295,7 +305,7 @@ def folder_of(study: Study, planned: Planned, arguments: argparse.Namespace) -> 
 def carry_out(study: Study, planned: Planned, arguments: argparse.Namespace) -> None:
     """Train one network, and add it to the study's results."""
     folder = arguments.plan.parent
-    dataset = data.load(planned.data, arguments.root, download=True)
+    dataset = loaded(planned.data, arguments.root)
     model, recipe, speed = built(study, planned, dataset)
     if speed.compile:
         check_compiled(study, planned, dataset, speed)

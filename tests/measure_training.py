@@ -114,7 +114,7 @@ def loading_photographs(folder: Path) -> float:
         photos = imagenet.dataset(folder / name)
         batches = torch.arange(photos.train_count).split(50)
         files = imagenet._Files(
-            photos.root, photos.train_files, imagenet.train_transform(), torch.arange(photos.train_count)
+            photos.root, photos.train_files, imagenet.train_transform(224), torch.arange(photos.train_count)
         )
         times[name] = seconds(lambda batches=batches, files=files: [files[int(i)] for ids in batches for i in ids])
     return times["originals"] / times["resized"]

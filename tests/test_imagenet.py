@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gamlib import create_model, results
+from gamlib import create_model, data, results
 from gamlib.__main__ import main
 from gamlib._files import lock
 from gamlib.data import DataError, imagenet, puzzles
@@ -138,7 +138,7 @@ def test_batches_are_what_the_transforms_give(root, workers):
 
 def test_flips_and_crops_differ_from_image_to_image():
     picture = Image.fromarray(np.tile(np.arange(256, dtype=np.uint8)[None, :, None], (256, 1, 3)))
-    transform, rises = train_transform(), []
+    transform, rises = train_transform(224), []
     for seed in range(40):
         torch.manual_seed(seed)
         x = transform(picture)[0].float()
@@ -439,3 +439,19 @@ def test_metrics_hold_no_picture(root, tmp_path):
     fit(probe(), imagenet.dataset(root), dataclasses.replace(RECIPE, epochs=1), out=tmp_path / "run")
     entry = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
     assert all(isinstance(value, int | float) for value in entry.values())
+
+
+def test_photographs_at_112_are_cut_like_those_at_224_and_say_so(root):
+    """The middle 7/8 of the short side in both; and a record, or a checkpoint, can't take one for the other."""
+    usual, small = imagenet.dataset(root), data.load("imagenet@112", root)
+    assert small.image_shape == (3, 112, 112)
+    assert small.name == f"{usual.name}@112"
+    ids = [torch.arange(2)]
+    for batches in ("test_batches", "train_batches"):
+        more = (0, 0) if batches == "train_batches" else ()
+        ((images, _),) = getattr(dataclasses.replace(small, workers=0), batches)(ids, *more)
+        assert images.shape == (2, 3, 112, 112)
+    ((ours, _),) = dataclasses.replace(small, workers=0).test_batches(ids)
+    ((theirs, _),) = dataclasses.replace(usual, workers=0).test_batches(ids)
+    shrunk = torch.nn.functional.interpolate(theirs.float(), size=112, mode="bilinear", antialias=True)
+    assert (ours - shrunk).abs().mean() < 3

@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print test loss and errors."""
     model, trained_on, classes = load(arguments.checkpoint)
     known = data.list_datasets()
-    dataset = chosen_data(arguments, arguments.data or (trained_on if trained_on in known else "imagenet"), True)
+    photographs = "imagenet@112" if trained_on.endswith("@112") else "imagenet"
+    dataset = chosen_data(arguments, arguments.data or (trained_on if trained_on in known else photographs), True)
     check_classes(classes, dataset)
     tested = usable(evaluate, model, dataset, chosen_speed(arguments))
     print(f"{model.spec['name']} + {model.spec['attention']} on {dataset.test_count:,} test images of {dataset.name}:")

@@ -38,10 +38,10 @@ def _cifar100(root: str | Path | None, download: bool, test_only: bool) -> Data:
     return cifar100.dataset(root, download)
 
 
-def _imagenet(root: str | Path | None, download: bool, test_only: bool) -> Data:
+def _imagenet(size: int, root: str | Path | None, download: bool, test_only: bool) -> Data:
     from gamlib.data import imagenet  # it needs torchvision, which takes a second to import
 
-    return imagenet.dataset(root, test_only)
+    return imagenet.dataset(root, test_only, size)
 
 
 def _puzzle(task: str, root: str | Path | None, download: bool, test_only: bool) -> Data:
@@ -50,7 +50,8 @@ def _puzzle(task: str, root: str | Path | None, download: bool, test_only: bool)
 
 DATASETS = {
     "cifar100": Entry(_cifar100, "resnet20", "laptop"),
-    "imagenet": Entry(_imagenet, "resnet18", "paper-imagenet"),
+    "imagenet": Entry(partial(_imagenet, 224), "resnet18", "paper-imagenet"),
+    "imagenet@112": Entry(partial(_imagenet, 112), "resnet18", "photographs"),
     **{f"puzzles-{task}": Entry(partial(_puzzle, task), "probe", "puzzles", True) for task in puzzles.TASKS},
 }
 
@@ -64,13 +65,13 @@ def load(name: str, root: str | Path | None = None, download: bool = False, test
     """Both splits of a data set, ready for training and testing.
 
     Args:
-        name: "cifar100", "imagenet" (any photographs in class folders), "puzzles-channel", "puzzles-spatial" or
-            "puzzles-joint".
-        root: the data root, for data sets that are read from disk (see `data_root`); for "imagenet" also the folder
+        name: "cifar100", "imagenet" (any photographs in class folders, at 224 x 224), "imagenet@112" (the same at
+            112 x 112, at a quarter of the cost), "puzzles-channel", "puzzles-spatial" or "puzzles-joint".
+        root: the data root, for data sets that are read from disk (see `data_root`); for photographs also the folder
             that holds train/ and val/.
         download: whether CIFAR-100 may be downloaded, where it is missing.
         test_only: whether the test images are enough. Then only they are read where that saves something, which is
-            "imagenet": train/ may be missing.
+            photographs: train/ may be missing.
 
     Raises:
         ValueError: for an unknown name.

@@ -28,7 +28,7 @@ from gamlib.data.images import SUFFIXES, BadImage, read_rgb, shown, with_warning
 from gamlib.data.listing import contents, list_images, seen
 from gamlib.data.workers import MOST, PREFETCH, check_shared_memory, default_workers, ignore_signals, watched
 
-SIZE, RESIZED = 224, 256  # side of what the network sees, short side of what a test image is cut from
+SIZE, RESIZED = 224, 256  # side of what the network sees, short side of what a test image is cut from, as published
 BAD_IMAGES = ("stop", "skip")
 _write_once = functools.cache(write_line)  # by the process that trains: workers start anew in every epoch
 
@@ -49,8 +49,8 @@ class ImageFolders:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of ImageNet's training images, as torchvision has it
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     augment: bool = True
+    size: int = SIZE  # side of what the network sees
     test_batch: ClassVar[int] = 100  # images a process tests at once
-    image_shape: ClassVar[tuple[int, int, int]] = (3, SIZE, SIZE)
 
     def __post_init__(self) -> None:
         if self.bad_images not in BAD_IMAGES:
@@ -73,30 +73,35 @@ class ImageFolders:
         """Number of test images: those of val/."""
         return len(self.test_files)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(3, size, size)."""
+        return (3, self.size, self.size)
+
     def to(self, device: torch.device) -> "ImageFolders":
         """The same, handing out its batches on `device`."""
         return dataclasses.replace(self, device=device)
 
     def train_batches(self, batches: Sequence[Tensor], seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images uint8 (n, 3, 224, 224) and labels int64 (n,) for each batch of ids, cropped and flipped at random.
+        """Images uint8 (n, 3, size, size) and labels int64 (n,) for each batch of ids, cropped and flipped at random.
 
         What is drawn for an image depends on seed, epoch and its id, not on which worker draws it.
         """
         seeds = random_bits(torch.arange(self.train_count), seed, epoch)
-        return self._load(_Files(self.root, self.train_files, train_transform(), seeds), batches)
+        return self._load(_Files(self.root, self.train_files, train_transform(self.size), seeds), batches)
 
     def test_batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images uint8 (n, 3, 224, 224), cut from the middle, and labels int64 (n,) for each batch of ids."""
-        return self._load(_Files(self.root, self.test_files, test_transform(), None), batches)
+        """Images uint8 (n, 3, size, size), cut from the middle, and labels int64 (n,) for each batch of ids."""
+        return self._load(_Files(self.root, self.test_files, test_transform(self.size), None), batches)
 
     def _load(self, files: "_Files", batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         workers = default_workers() if self.workers is None else self.workers
-        check_shared_memory(workers, 3 * SIZE**2 * max(map(len, batches), default=0))
+        check_shared_memory(workers, 3 * self.size**2 * max(map(len, batches), default=0))
         loader = DataLoader(
             files,
             batch_sampler=[ids.tolist() for ids in batches],
             num_workers=workers,
-            collate_fn=_collate,
+            collate_fn=functools.partial(_collate, self.size),
             pin_memory=self.device.type == "cuda",
             prefetch_factor=PREFETCH if workers else None,
             worker_init_fn=ignore_signals,
@@ -119,12 +124,13 @@ class ImageFolders:
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
 
-def dataset(root: str | Path | None = None, test_only: bool = False) -> ImageFolders:
+def dataset(root: str | Path | None = None, test_only: bool = False, size: int = SIZE) -> ImageFolders:
     """The class folders below `root`, or below imagenet/ in the data root.
 
     Args:
         root: the folder that holds train/ and val/, or a data root.
         test_only: whether val/ is enough; then train/ is not looked at, and `train_files` is ().
+        size: side of what the network sees; where it is not the usual one, the name says it: photos-NAME@112.
 
     Raises:
         DataError: where folders or images are missing, val/ has other classes than train/, or a folder's name is not
@@ -157,17 +163,18 @@ def dataset(root: str | Path | None = None, test_only: bool = False) -> ImageFol
     files, md5 = {"train": ()}, {}
     for split in splits:
         files[split], md5[split] = _list_files(root, split, classes)
-    return ImageFolders(f"photos-{root.resolve().name}", root, tuple(classes), files["train"], files["val"], md5)
+    name = f"photos-{root.resolve().name}" + (f"@{size}" if size != SIZE else "")
+    return ImageFolders(name, root, tuple(classes), files["train"], files["val"], md5, size=size)
 
 
-def train_transform() -> v2.Transform:
-    """A random part of the image at 224 x 224, flipped half of the time; then uint8 (3, 224, 224)."""
-    return v2.Compose([v2.RandomResizedCrop(SIZE), v2.RandomHorizontalFlip(), v2.PILToTensor()])
+def train_transform(size: int) -> v2.Transform:
+    """A random part of the image at size x size, flipped half of the time; then uint8 (3, size, size)."""
+    return v2.Compose([v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), v2.PILToTensor()])
 
 
-def test_transform() -> v2.Transform:
-    """Short side to 256, the middle 224 x 224; then uint8 (3, 224, 224)."""
-    return v2.Compose([v2.Resize(RESIZED), v2.CenterCrop(SIZE), v2.PILToTensor()])
+def test_transform(size: int) -> v2.Transform:
+    """Short side to 256 where size is 224, in proportion else, the middle; then uint8 (3, size, size)."""
+    return v2.Compose([v2.Resize(round(size * RESIZED / SIZE)), v2.CenterCrop(size), v2.PILToTensor()])
 
 
 def _list_files(root: Path, split: str, classes: Sequence[str]) -> tuple[tuple[tuple[str, int], ...], str]:
@@ -204,8 +211,10 @@ class _Files:
         return [self.transform(image)], label, [], [f"{name}: {text}" for text in warned]
 
 
-def _collate(samples: Sequence[tuple[list[Tensor], int, list[str], list[str]]]) -> tuple[Tensor, Tensor, list, list]:
+def _collate(
+    size: int, samples: Sequence[tuple[list[Tensor], int, list[str], list[str]]]
+) -> tuple[Tensor, Tensor, list, list]:
     good = [(image, label) for images, label, *_ in samples for image in images]
-    images = torch.stack([image for image, _ in good]) if good else torch.empty(0, 3, SIZE, SIZE, dtype=torch.uint8)
+    images = torch.stack([image for image, _ in good]) if good else torch.empty(0, 3, size, size, dtype=torch.uint8)
     labels = torch.tensor([label for _, label in good], dtype=torch.int64)
     return images, labels, [text for sample in samples for text in sample[2]], [t for s in samples for t in s[3]]

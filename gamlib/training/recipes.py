@@ -118,6 +118,7 @@ RECIPES = {
         Recipe("puzzles", epochs=12, lr=0.2, schedule="one-cycle", batch_size=64),  # a minute or two on a CPU
         Recipe("quick", epochs=30, lr=0.1, schedule="one-cycle"),  # Table 1 in an hour or so of a GPU; not the paper's
         Recipe("zoo", epochs=100, lr=0.2, schedule="one-cycle"),  # small networks, trained to the end; not the paper's
+        Recipe("photographs", epochs=30, lr=0.1, schedule="one-cycle", batch_size=64),  # some thousand; not the paper's
         # Table 1: epochs, lr and milestones are the paper's. Batch, momentum, weight decay and gamma are not printed
         # there; they come from the public training code of the same family (CBAM, NAM).
         Recipe("paper-cifar100", epochs=200, lr=0.1, schedule="step", milestones=(60, 120, 160)),
