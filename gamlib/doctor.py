@@ -79,7 +79,7 @@ def report_images(root: str | Path | None = None) -> int:
         why = f"images are files in class folders, and their names end in {', '.join(images.SUFFIXES)}"
         print(f"NOTE {images.shown(path)}: not an image; training passes it over ({why})")
     stops = 0
-    for path, (odd, bad) in map_files(images.oddities, paths):
+    for path, (odd, bad) in map_files(images.oddities, paths, len(paths)):
         kinds.update(odd.keys())
         stops += bad
         for text in odd.values():

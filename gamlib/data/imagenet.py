@@ -25,6 +25,7 @@ from gamlib._paths import data_root
 from gamlib.data.augment import random_bits
 from gamlib.data.dataset import DataError
 from gamlib.data.images import SUFFIXES, BadImage, read_rgb, shown, with_warnings
+from gamlib.data.layouts import check_unpacked
 from gamlib.data.listing import contents, list_images, seen
 from gamlib.data.workers import MOST, PREFETCH, check_shared_memory, default_workers, ignore_signals, watched
 
@@ -143,6 +144,7 @@ def dataset(root: str | Path | None = None, test_only: bool = False, size: int =
         root = root if given is not None and root.is_dir() and not (root / "imagenet").is_dir() else root / "imagenet"
     for split in splits:
         if not (root / split).is_dir():
+            check_unpacked(root)
             there = next(folder for folder in (root, *root.parents) if folder.is_dir())
             raise DataError(
                 f"ImageNet is not here: {root / split} does not exist. Expected are class folders, {root}/train/CLASS/"
@@ -152,6 +154,7 @@ def dataset(root: str | Path | None = None, test_only: bool = False, size: int =
     found = [contents(root / split)[0] for split in splits]
     classes = sorted(set(found[0]).intersection(*found))
     if not classes or any(names != classes for names in found):
+        check_unpacked(root)
         others = ", ".join(f"{split}/ holds {seen(root / split, besides=classes)}" for split in splits)
         raise DataError(
             f"{root}: train/ and val/ must hold the same class folders; besides these, {others}. Unpack archives, sort "

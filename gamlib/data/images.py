@@ -4,6 +4,7 @@ import os
 import struct
 import warnings
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ class BadImage(Exception):
         self.kind = kind
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path | BytesIO) -> Image.Image:
     """The image, decoded to the last pixel, in the mode and the orientation that it is stored in.
 
     EXIF's orientation, by which viewers turn a photograph, is ignored, as torchvision's ImageFolder does and as it was
@@ -32,13 +33,14 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         BadImage: for an empty, broken or foreign file, and for a link that leads nowhere.
     """
-    if not os.path.isfile(path):  # a named pipe would be waited for, without end
+    if isinstance(path, Path) and not os.path.isfile(path):  # a named pipe would be waited for, without end
         raise BadImage("broken link" if os.path.islink(path) else "not a file")
     try:
         with Image.open(path) as image:
             image.load()
     except UnidentifiedImageError:
-        raise BadImage("empty" if path.stat().st_size == 0 else "not an image") from None
+        size = path.stat().st_size if isinstance(path, Path) else len(path.getbuffer())
+        raise BadImage("not an image" if size else "empty") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
         raise BadImage("broken", str(error)) from None
     if image.mode.startswith(("I", "F")):

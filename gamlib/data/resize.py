@@ -1,71 +1,152 @@
-"""Shrinks a tree of photographs once, so that every later epoch decodes fewer pixels."""
+"""Shrinks photographs once, so that every later epoch decodes fewer pixels: a tree of them, or ImageNet's archives."""
 
 import contextlib
 import functools
+import io
+import os
 import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
 from gamlib._files import lock, whole
+from gamlib.data import layouts
 from gamlib.data.dataset import DataError
 from gamlib.data.imagenet import RESIZED
 from gamlib.data.images import BadImage, open_image, shown
+from gamlib.data.layouts import COMPLETE, Photograph
 from gamlib.data.listing import list_images
 from gamlib.data.parallel import map_files
 
 QUALITY = 90  # of JPEGs
 LONGEST = 16383  # pixels of a side, that all formats can hold (WebP's limit)
+SHARE = 4  # ImageNet's photographs, of 500 x 375 pixels mostly, come to about a quarter of their bytes
 
 
-def resize_tree(source: Path, target: Path) -> tuple[int, list[str]]:
+@dataclass
+class Report:
+    """What came of it."""
+
+    written: int = 0
+    bad: list[str] = field(default_factory=list)  # a line for each that could not be read, or not wholly
+    notes: list[str] = field(default_factory=list)  # what is odd, and may be meant
+
+
+def resize_tree(source: Path, target: Path) -> Report:
     """Copy every image below `source` to the same place below `target`, its short side at most 256 pixels.
 
+    ImageNet's archives, Kaggle's folders and Tiny-ImageNet come to lie in train/CLASS/ and val/CLASS/ (see `layouts`).
     An image that is no larger is copied as it is. What stands in `target` already is left alone, so an interrupted
     call can be repeated. The filter is the one that tests use, so their images change by JPEG's rounding alone. Pixels
     stay as they are stored, whatever EXIF says (see `open_image`); what is shrunk loses its EXIF.
 
-    Returns:
-        How many images were written, and a line for each that could not be read (these are not in `target`).
-
     Raises:
-        DataError: where `source` is missing or holds no images, or `target` lies in it.
+        DataError: where `source` is missing, holds no images, or not all parts of a download; where `target` lies in
+            it, is being written by another process, or lies on a disk with too little room.
     """
     source, target = source.resolve(), target.resolve()
     if not source.is_dir():
         raise DataError(f"{source} is not a folder")
     if target == source or source in target.parents:
         raise DataError(f"the resized images can't go into {target}: it lies in {source} itself")
-    paths = [Path(path) for path, _ in list_images(source, ".")]
-    if not paths:
-        raise DataError(f"{source} holds no images")
-    for folder in {path.parent for path in paths}:
-        (target / folder).mkdir(parents=True, exist_ok=True)
+    layout = layouts.find(source)
+    if layout is None:
+        tree = list(_tree(source, target))
+        photographs, size = iter(tree), sum(photograph.size for photograph in tree)
+    else:
+        photographs, size = layout.photographs(target), layout.size()
+    target.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(target).free
+    if free < size // SHARE and not any(target.iterdir()):
+        raise DataError(
+            f"{target} has {free / 1e9:,.1f} GB free, and {size / 1e9:,.1f} GB of photographs take about "
+            f"{size / SHARE / 1e9:,.1f} GB once they are shrunk; free some, or choose a folder on another disk"
+        )
     try:
         held = lock(target)
     except BlockingIOError:
         raise DataError(f"another process is writing into {target}; wait until it has ended") from None
     with held or contextlib.nullcontext():
-        waiting = [path for path in paths if not (target / path).exists()]
-        answers = map_files(functools.partial(_resize, source, target), waiting)
-        bad = [line for _, line in answers if line is not None]
-    return len(waiting) - len(bad), bad
+        return _write_all(photographs, size, target, layout)
 
 
-def _resize(source: Path, target: Path, path: Path) -> str | None:
+def _write_all(photographs: Iterator[Photograph], size: int, target: Path, layout: layouts.Layout | None) -> Report:
+    report, home, failed = Report(), None, set()
+    for photograph, line in map_files(
+        functools.partial(_resize, target), _with_folders(photographs, target), size, "B"
+    ):
+        if line is not None:
+            report.bad.append(line)
+            failed.add(os.path.dirname(photograph.target))
+        report.written += line is None
+        if layout is not None and (now := os.path.dirname(photograph.target)) != home:
+            _mark(target, home, layout, failed)
+            home = now
+    if layout is not None:
+        _mark(target, home, layout, failed)
+        report.bad += layout.cut.values()
+        report.notes = [*filter(None, [layouts.devkit_note(layout.labels)]), *_counts(target)]
+    return report
+
+
+def _mark(target: Path, home: str | None, layout: layouts.Layout, failed: set[str]) -> None:
+    """Remember that a class's archive was read to its end, and nothing in it was broken."""
+    if home is not None and home.startswith("train/") and home not in failed and home not in layout.cut:
+        (target / home / COMPLETE).touch()
+
+
+def _counts(target: Path) -> Iterator[str]:
+    """How many classes and images there are now, where they are not ImageNet's."""
+    for split, expected in layouts.OFFICIAL.items():
+        images = (
+            Counter(path.split("/")[1] for path, _ in list_images(target, split)) if (target / split).is_dir() else {}
+        )
+        if (len(images), sum(images.values())) != expected:
+            yield (
+                f"{split}/ has {len(images):,} classes with {sum(images.values()):,} images; "
+                f"the whole of ImageNet has {expected[0]:,} with {expected[1]:,}"
+            )
+
+
+def _tree(source: Path, target: Path) -> Iterator[Photograph]:
+    paths = [(Path(path), size) for path, size in list_images(source, ".")]
+    if not paths:
+        raise DataError(f"{source} holds no images")
+    for path, size in paths:
+        if not (target / path).exists():
+            yield Photograph(source / path, str(source / path), str(path), size)
+
+
+def _with_folders(photographs: Iterator[Photograph], target: Path) -> Iterator[Photograph]:
+    """Each once the folder that it goes into exists."""
+    made = set()
+    for photograph in photographs:
+        if (folder := (target / photograph.target).parent) not in made:
+            folder.mkdir(parents=True, exist_ok=True)
+            made.add(folder)
+        yield photograph
+
+
+def _resize(target: Path, photograph: Photograph) -> str | None:
     """Write one image; returns what is wrong with it, if something is."""
+    source, name, path = photograph.source, shown(photograph.name), target / photograph.target
     try:
-        image = open_image(source / path)
+        image = open_image(source if isinstance(source, Path) else io.BytesIO(source))
     except BadImage as error:
-        return f"{shown(source / path)}: {error}"
+        return f"{name}: {error}"
     short = min(image.size)
     size = tuple(round(side * RESIZED / short) for side in image.size)
     if short > RESIZED and max(size) > LONGEST:
-        return f"{shown(source / path)}: too long to be shrunk ({image.size[0]} x {image.size[1]} pixels)"
-    with whole(target / path, sync=False) as partial:  # a million of them; what a crash cuts, the next call mends
-        if short <= RESIZED:
-            shutil.copyfile(source / path, partial)
-        else:
+        return f"{name}: too long to be shrunk ({image.size[0]} x {image.size[1]} pixels)"
+    with whole(path, sync=False) as partial:  # a million of them; what a crash cuts, the next call mends
+        if short > RESIZED:
             image = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
             image.save(partial, format=Image.registered_extensions()[path.suffix.lower()], quality=QUALITY)
+        elif isinstance(source, bytes):
+            partial.write_bytes(source)
+        else:
+            shutil.copyfile(source, partial)
     return None

@@ -1,0 +1,224 @@
+"""ImageNet as it is handed out: archives, flat folders and lists of classes, brought to class folders as it is read.
+
+Known are the three archives of image-net.org, whole or with the thousand inner ones unpacked into train/; Kaggle's
+competition, unzipped; and Tiny-ImageNet. torchvision's parser refuses an archive with another md5 than it expects, and
+writes beside it; here an archive is only read, and never unpacked.
+"""
+
+import csv
+import hashlib
+import io
+import shlex
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from gamlib.data.dataset import DataError
+from gamlib.data.images import SUFFIXES, shown
+from gamlib.data.listing import contents, list_images
+
+TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
+CSV, TINY, KAGGLE = "LOC_val_solution.csv", "val_annotations.txt", "ILSVRC/Data/CLS-LOC"
+DEVKIT_MD5 = "fa75699e90414af021442c21a62c3abf"
+OFFICIAL = {"train": (1000, 1_281_167), "val": (1000, 50_000)}  # class folders, images
+COMPLETE = ".complete"  # in a class folder: its archive was read to the end, and a repeat may seek past it
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One image: where it lies, or its bytes, and where it goes below the target."""
+
+    source: Path | bytes
+    name: str  # for messages
+    target: str
+    size: int  # bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass
+class Layout:
+    """Where the parts of a download lie. `cut` gathers, while it is read, what was found damaged: folder -> message."""
+
+    train: Path  # a folder of class folders or of one archive for each class, or the archive of these
+    val: Path  # a folder of images, or an archive of them
+    labels: Path  # which class each of these has
+    cut: dict[str, str] = field(default_factory=dict)
+
+    def size(self) -> int:
+        """Bytes, all in all."""
+        trees = [path for path in (self.train, self.val) if path.is_dir()]
+        sizes = [path.stat().st_size for path in (self.train, self.val) if path not in trees]
+        for tree in trees:
+            sizes += [file.stat().st_size for file in tree.rglob("*") if file.is_file()]
+        return sum(sizes)
+
+    def photographs(self, target: Path) -> Iterator[Photograph]:
+        """All that `target` does not hold yet, an archive from its beginning to its end: disks like that best.
+
+        Raises:
+            DataError: for an archive or a list of classes that can't be used.
+        """
+        known = read_labels(self.labels)
+        for photograph in self._train(target):
+            if not (target / photograph.target).exists():
+                yield photograph
+        for name, source, size in self._val():
+            if PurePosixPath(name).stem not in known:
+                raise DataError(f"{shown(self.labels)} has no class for {name}; is it the list of another set?")
+            photograph = Photograph(source, name, f"val/{known[PurePosixPath(name).stem]}/{name}", size)
+            if not (target / photograph.target).exists():
+                yield photograph
+
+    def _train(self, target: Path) -> Iterator[Photograph]:
+        if self.train.is_dir() and not _has_archives(self.train):
+            for path, size in list_images(self.train, "."):
+                path = str(PurePosixPath(path))
+                yield Photograph(self.train / path, str(self.train / path), f"train/{path}", size)
+            return
+        for name, content in _archives(self.train, target):
+            home, count = f"train/{name}", 0
+            try:
+                with tarfile.open(fileobj=io.BytesIO(content()), mode="r:") as inner:
+                    for image, data in _members(inner):
+                        yield Photograph(data, image, f"{home}/{image}", len(data))
+                        count += 1
+            except tarfile.TarError:
+                self.cut[home] = f"{name}.tar in {shown(self.train)} is damaged or cut off after {count:,} images"
+
+    def _val(self) -> Iterator[tuple[str, Path | bytes, int]]:
+        if self.val.is_dir():
+            for path, size in list_images(self.val, "."):
+                yield PurePosixPath(path).name, self.val / path, size
+            return
+        try:
+            with tarfile.open(self.val, "r:") as archive:
+                yield from ((name, data, len(data)) for name, data in _members(archive))
+        except tarfile.TarError:
+            self.cut["val"] = f"{shown(self.val)} is damaged or cut off; download it again"
+
+
+def find(source: Path) -> Layout | None:
+    """The layout of a download in `source`; None for a tree of images that has class folders already.
+
+    Raises:
+        DataError: where a part is missing, or it is a zip file that has to be unpacked first.
+    """
+    base = source / KAGGLE if (source / KAGGLE).is_dir() else source
+    if not (base / "train").is_dir() and (zips := sorted(source.glob("*imagenet*.zip"))):
+        raise DataError(f"{shown(zips[0])} has to be unpacked first: unzip {shown(zips[0])} -d {shown(source)}")
+    train, val = (
+        next((path for path in (base / archive, base / folder) if path.exists()), None)
+        for archive, folder in ((TRAIN, "train"), (VAL, "val"))
+    )
+    is_download = any(path is not None and path.is_file() for path in (train, val))
+    is_download |= any(
+        path is not None and path.is_dir() and test(path) for path, test in ((train, _has_archives), (val, _is_flat))
+    )
+    if not is_download:
+        return None
+    for path, archive, folder in ((train, TRAIN, "train"), (val, VAL, "val")):
+        if path is None:
+            raise DataError(f"{shown(source)} holds neither {archive} nor {folder}/; put it beside the others")
+    lists = (source / CSV, val / TINY, source / DEVKIT, source / DEVKIT.partition(".")[0])
+    labels = next((path for path in lists if path.exists()), None)
+    if labels is None:
+        raise DataError(
+            f"nothing in {shown(source)} says which classes the images of {shown(val)} have: put {DEVKIT} of "
+            f"image-net.org there, or {CSV} of Kaggle"
+        )
+    return Layout(train, val, labels)
+
+
+def check_unpacked(root: Path) -> None:
+    """Raise DataError, with the command that makes class folders of it, where `root` holds a download as it came."""
+    if root.is_dir() and (layout := find(root)) is not None:
+        parts = ", ".join(path.name for path in (layout.train, layout.val, layout.labels))
+        command = shlex.join(["gamlib", "resize", shown(root), f"{shown(root)}-256"])
+        raise DataError(f"{shown(root)} holds a download as it came ({parts}). Make class folders of it: {command}")
+
+
+def read_labels(path: Path) -> dict[str, str]:
+    """Name of each validation image, without its ending -> name of its class's folder.
+
+    Raises:
+        DataError: where the list can't be read.
+    """
+    try:
+        if path.name == CSV:
+            with open(path, newline="", encoding="utf-8") as file:
+                return {row[0]: row[1].split()[0] for row in list(csv.reader(file))[1:]}
+        if path.name == TINY:
+            rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+            return {PurePosixPath(row[0]).stem: row[1] for row in rows}
+        return _read_devkit(path)
+    except (ValueError, LookupError, OSError, EOFError, TypeError, tarfile.TarError) as error:
+        raise DataError(
+            f"{shown(path)} is not the list of classes that it should be ({error}); download it again"
+        ) from None
+
+
+def _read_devkit(path: Path) -> dict[str, str]:
+    """Two files of it: meta.mat, number -> class, and the numbers of the images, one in a line."""
+    from scipy.io import loadmat
+
+    wanted = ("meta.mat", "ILSVRC2012_validation_ground_truth.txt")
+    if path.is_dir():
+        found = {name: (path / "data" / name).read_bytes() for name in wanted}
+    else:
+        with tarfile.open(path) as archive:
+            members = {PurePosixPath(member.name).name: member for member in archive}
+            found = {name: archive.extractfile(members[name]).read() for name in wanted}
+    synsets = loadmat(io.BytesIO(found["meta.mat"]), squeeze_me=True)["synsets"]
+    classes = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
+    numbers = found[wanted[1]].decode().split()
+    return {f"ILSVRC2012_val_{i:08d}": classes[int(number)] for i, number in enumerate(numbers, start=1)}
+
+
+def devkit_note(labels: Path) -> str | None:
+    """What is to be said of a devkit that is not the official one, byte for byte."""
+    if labels.name != DEVKIT or hashlib.md5(labels.read_bytes(), usedforsecurity=False).hexdigest() == DEVKIT_MD5:
+        return None
+    return f"{shown(labels)} is not the official file (its md5 is another); its list of classes is used all the same"
+
+
+def _archives(train: Path, target: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Class -> its archive's content, for each that `target` does not hold whole."""
+    if train.is_dir():
+        for name in contents(train)[1]:
+            if name.endswith(".tar") and not (target / "train" / name[:-4] / COMPLETE).exists():
+                yield name[:-4], (train / name).read_bytes
+        return
+    try:
+        with tarfile.open(train, "r:") as outer:
+            for member in _to_the_end(outer):
+                name = PurePosixPath(member.name).stem
+                if not (target / "train" / name / COMPLETE).exists():
+                    yield name, lambda member=member: outer.extractfile(member).read()
+    except tarfile.TarError as error:
+        raise DataError(f"{shown(train)} is damaged, or no tar archive ({error}); download it again") from None
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    """The images of an archive, by their own names, whatever folders it has them in."""
+    for member in _to_the_end(archive):
+        if member.name.lower().endswith(SUFFIXES):
+            yield PurePosixPath(member.name).name, archive.extractfile(member).read()
+
+
+def _to_the_end(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The files of an archive. Python's own iterator ends without a word where one was cut off between two of them."""
+    yield from (member for member in archive if member.isfile())
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("its end is missing")
+
+
+def _has_archives(train: Path) -> bool:
+    return any(name.endswith(".tar") for name in contents(train)[1])
+
+
+def _is_flat(val: Path) -> bool:
+    return (val / TINY).exists() or any(name.lower().endswith(SUFFIXES) for name in contents(val)[1])
