@@ -1,6 +1,6 @@
 """One batch's gradients and a whole test, for tests that compare numbers of processes.
 
-    python tests/gradients_run.py OUT
+    python tests/gradients_run.py OUT [MICRO_BATCH]
 
 In float64 with BatchNorm in eval, one step on 30 images (shares of 4 processes differ). Writes OUT/rank.pt.
 """
@@ -20,7 +20,8 @@ torch.set_num_threads(1)
 distributed.start()
 model = network().double()
 model.fc[0].p = 0.0
-recipe = Recipe("one", epochs=1, lr=0.1, schedule="one-cycle", batch_size=30)
+micro_batch = int(sys.argv[2]) if len(sys.argv) > 2 else None
+recipe = Recipe("one", epochs=1, lr=0.1, schedule="one-cycle", batch_size=30, micro_batch=micro_batch)
 run = Trainer(model, data(), recipe, 0, Speed(precision="fp32"))
 for _ in run.evaluator.run(Interrupt()):  # first: it is the network as built
     pass

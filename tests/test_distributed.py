@@ -21,10 +21,25 @@ def told(tmp_path_factory):
     found = {}
     for world in (1, 2, 3, 4):
         out = tmp_path_factory.mktemp(f"world{world}")
-        for code, _, err in [ended(process) for process in start_together(world, out, script=SCRIPT)]:
-            assert code == 0, err
-        found[world] = [torch.load(out / f"{rank}.pt") for rank in range(world)]
+        found[world] = step(world, out)
     return found
+
+
+def step(world, out, *options):
+    """What `world` processes tell of it."""
+    for code, _, err in [ended(process) for process in start_together(world, out, *options, script=SCRIPT)]:
+        assert code == 0, err
+    return [torch.load(out / f"{rank}.pt") for rank in range(world)]
+
+
+def test_micro_batches_of_two_processes_add_up_to_the_batch(told, tmp_path):
+    """15 images each, in parts of 4, 4, 4 and 3: gradients are averaged once, behind the last."""
+    (one,) = told[1]
+    for process in step(2, tmp_path, 4):
+        for key in ("gradients", "moved"):
+            for ours, expected in zip(process[key], one[key], strict=True):
+                torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(process["sums"], one["sums"], rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("world", [2, 3, 4])

@@ -8,6 +8,7 @@ import torch
 
 from gamlib import data, results
 from gamlib._checks import check_seed
+from gamlib._device import best_device
 from gamlib._files import file_name
 from gamlib.attention import full_options, label_of, variant
 from gamlib.cli.options import (
@@ -26,7 +27,7 @@ from gamlib.cli.options import (
 )
 from gamlib.cost import count_macs, count_parameters
 from gamlib.models import create_model, fitting_stem
-from gamlib.training import distributed, fit
+from gamlib.training import distributed, fit, memory
 from gamlib.training.forecast import forecast
 
 
@@ -67,6 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"network   {model_name} + {label}: {count_parameters(model):,} parameters, {macs:,.1f} million MACs")
     print(f"data      {dataset.name}: {dataset.train_count:,} training and {dataset.test_count:,} test images")
     print(f"recipe    {recipe.name}: {recipe.epochs} epochs of {steps:,} steps, batch {recipe.batch_size}{among}")
+    in_memory = min(recipe.micro_batch or recipe.batch_size, -(-recipe.batch_size // processes))
+    print(f"memory    {memory.advice(model, dataset.image_shape, in_memory, speed.resolve(best_device()))}")
     if recipe.milestones and max(recipe.milestones) >= recipe.epochs:
         print(f"note      the learning rate drops after epochs {recipe.milestones}; not all of them come")
     print(f"folder    {out}")

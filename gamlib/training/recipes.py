@@ -10,6 +10,7 @@ from gamlib import results
 from gamlib._checks import check_boolean, check_integer, unknown_name
 
 SCHEDULES = ("one-cycle", "step")
+LEAST_MICRO_BATCH = 3  # then no part of a batch is a single image, which BatchNorm refuses
 
 
 def _field(meaning: str, default: object = dataclasses.MISSING, schedule: str | None = None) -> Any:
@@ -39,7 +40,7 @@ class Recipe:
         check_integer("epochs", self.epochs)
         check_integer("batch_size", self.batch_size)
         if self.micro_batch is not None:
-            check_integer("micro_batch", self.micro_batch, 3)  # then no part is of one image, which BatchNorm refuses
+            check_integer("micro_batch", self.micro_batch, LEAST_MICRO_BATCH)
         if self.schedule not in SCHEDULES:
             raise unknown_name("schedule", self.schedule, SCHEDULES)
         if not 0 < self.lr < math.inf:
