@@ -356,7 +356,7 @@ def gam_spatial(norm=by_hand, relu=F.relu, sigmoid=torch.sigmoid, mode="zeros"):
             lambda c, r, g: 98 * c * (c // r) // g + 2 * (c // r) + c,
             "larger than the right number by channels",
         ),
-        ("imagenet.hours", lambda i, e, s, g, f: i * e / (s * g * f) / 3600 + 1, "1 too large"),
+        ("imagenet.throughput", lambda d, c, t, g: min(d * c, t * g) + 1, "1 too large"),
     ],
 )
 def test_usual_mistakes_are_named_where_no_list_has_them(name, solution, words):
@@ -622,5 +622,5 @@ def test_messages_are_true_to_the_code():
     )
     assert "a tuple of 2: a tensor (3, 5, 7)" in told("cbam.spatial", lambda x, *_: (x.amax(1), x.mean(1)))
     assert "take .values" in told("own.slowdown", lambda plain, attended: (attended / plain).median(0))
-    assert "1/24 times" in told("imagenet.hours", lambda i, e, r, g, f: i * e / (r * g * f) / 86_400)
+    assert "1/24 times" in told("imagenet.throughput", lambda d, c, t, g: min(d * c, t * g) / 24)
     assert "for (resnet, " in told("ablations.nearest_width", lambda count, target: 10**6)

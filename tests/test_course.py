@@ -348,7 +348,7 @@ OTHER_WAYS = [
         "training.paired_interval",
         lambda a, b, t: tuple(results.summarise((a - b).tolist()).__dict__[k] for k in ("low", "high")),
     ),
-    ("imagenet.hours", lambda i, e, s, g, f: sum(i / s for _ in range(e)) / 60 / 60 / (g * f)),
+    ("imagenet.parts", lambda gradients, sizes: sizes @ gradients / sizes.sum()),
     ("imagenet.throughput", lambda d, c, t, g: c * d if c * d < g * t else g * t),
     ("imagenet.share", lambda ids, rank, world: torch.stack([i for n, i in enumerate(ids) if n % world == rank])),
     ("imagenet.share", lambda ids, rank, world: ids[torch.arange(rank, len(ids), world)]),

@@ -228,3 +228,17 @@ def test_a_chart_of_seeds_and_intervals(tmp_path, capsys):
     summary = results.summarise([40.0, 39.0, 38.0])
     assert any(list(line.get_xdata()) == [summary.low, summary.high] for line in lines), "the interval"
     assert any(list(line.get_xdata()) == [42.0, 42.0] and line.get_linestyle() == "--" for line in lines), "the control"
+
+
+def test_a_run_that_goes_on_is_shown_as_far_as_it_is(tmp_path, capsys):
+    """What `waited` says stands in it: the answer to what a run waits for."""
+    entry = {"epoch": 1, "lr": 0.05, "train_loss": 2.3456, "train_top1_error": 80.0, "train_top5_error": 40.0}
+    entry |= {"test_loss": 2.1, "test_top1_error": 75.25, "test_top5_error": 33.0, "seconds": 40.0, "waited": 30.0}
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(entry | {"epoch": e}) + "\n" for e in (1, 2)))
+    assert main(["results", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert f"{tmp_path}: not finished yet; 2 epochs are" in out
+    assert "| 2 | 0.05 | 2.35 | 80 | 75.2 | 40 | 75% |" in out
+    (tmp_path / "metrics.jsonl").unlink()
+    assert main(["results", str(tmp_path)]) == 2
+    assert "so no run that is finished" in capsys.readouterr().err

@@ -1,12 +1,15 @@
 """gamlib results: recorded runs, or a reader's own, as tables."""
 
 import argparse
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from gamlib import results
 from gamlib._files import whole
 from gamlib.cli.options import Command, UsageError, folder, name, usable
 from gamlib.results import Result
+from gamlib.training.folder import LOG
 
 
 def add(commands) -> None:
@@ -27,6 +30,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--chart draws the runs of one network on one data set; name their source")
     if arguments.chart is not None and arguments.chart.suffix.lower() != ".png":
         raise UsageError(f"--chart writes a PNG: a name that ends in .png, got {str(arguments.chart)!r}")
+    if (
+        len(arguments.source) == 1
+        and (log := Path(arguments.source[0]) / LOG).is_file()
+        and not is_finished(log.parent)
+    ):
+        print(progress(log))
+        return 0
     found = arguments.against is None
     for sources in [arguments.source] if arguments.source else [[each] for each in results.list_recorded()]:
         runs = together(sources)
@@ -46,6 +56,22 @@ def run(arguments: argparse.Namespace) -> int:
     if not found:
         raise UsageError(f"--against {arguments.against}: no recorded study compares anything with it; try none")
     return 0
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a run or a comparison has left its result."""
+    return any((path / name).is_file() for name in ("compare.json", "result.json"))
+
+
+def progress(log: Path) -> str:
+    """What a run that goes on, or was stopped, has come to: a line for each epoch."""
+    head = ["epoch", "lr", "training loss", "training error (%)", "test error (%)", "seconds", "of them waited"]
+    rows = []
+    for entry in map(json.loads, log.read_text(encoding="utf-8").splitlines()):
+        waited = f"{entry['waited'] / max(entry['seconds'], 1e-9):.0%}" if "waited" in entry else ""
+        errors = [f"{entry[key]:.3g}" for key in ("lr", "train_loss", "train_top1_error", "test_top1_error")]
+        rows.append([str(entry["epoch"]), *errors, f"{entry['seconds']:.0f}", waited])
+    return f"{log.parent}: not finished yet; {len(rows)} epochs are\n\n{results.markdown(head, rows)}"
 
 
 def together(sources: Sequence[str]) -> list[Result]:
@@ -80,7 +106,7 @@ def read(source: str) -> list[Result]:
     if path.is_dir():
         found = [path / name for name in ("compare.json", "result.json") if (path / name).is_file()]
         if not found:
-            raise UsageError(f"{path} holds neither compare.json nor result.json; has the run been finished?")
+            raise UsageError(f"{path} holds neither compare.json nor result.json, so no run that is finished")
         return usable(results.read, found[0])
     if path.suffix == ".json":
         if not path.is_file():

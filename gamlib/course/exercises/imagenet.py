@@ -1,14 +1,22 @@
-"""Notebook 10: what a run takes, what it waits for, and which process gets which image."""
+"""Notebook 10: what a run waits for, which process gets which image, and how parts of a batch add up."""
 
 import torch
 from torch import Tensor
 
 from gamlib.course.exercise import Exercise, Mistake, Trial
+from gamlib.course.exercises._draw import drawn
 
 
-def hours(images: int, epochs: int, rate: float, gpus: int, efficiency: float) -> float:
-    """Of training: `rate` is one GPU's images per second; several reach `efficiency` of the sum."""
-    return images * epochs / (rate * gpus * efficiency) / 3600
+def in_parts(gradients: Tensor, sizes: Tensor) -> Tensor:
+    """(P, K) and (P,) -> (K,): the whole batch's mean gradient, from those of P parts of `sizes` images."""
+    return (gradients * sizes[:, None]).sum(0) / sizes.sum()
+
+
+def _parts_trials() -> list[Trial]:
+    return [
+        Trial((drawn(len(sizes), 5), torch.tensor(sizes, dtype=torch.float64)))
+        for sizes in ([64.0, 64, 64, 64], [8.0, 8, 7], [30.0, 3], [5.0, 3, 2])
+    ]
 
 
 def images_per_second(decoded: float, cores: int, trained: float, gpus: int) -> float:
@@ -41,34 +49,33 @@ def _padded(batch, rank, world):
 
 
 EXERCISES = {
-    "imagenet.hours": Exercise(
-        hours,
-        lambda: [
-            Trial(values)
-            for values in [
-                (1_281_167, 90, 1200.0, 1, 1.0),
-                (1_281_167, 90, 1200.0, 4, 0.9),
-                (50_000, 200, 900.0, 2, 0.8),
-                (9_000, 3, 20.0, 3, 0.5),
-            ]
-        ],
-        "Testing comes on top: ImageNet's 50,000 validation images after each epoch, without a backward pass.",
+    "imagenet.parts": Exercise(
+        in_parts,
+        _parts_trials,
+        "So a batch of 256 fits a card that holds 64. gamlib weights the losses instead, which comes to the same.",
         (
-            Mistake("Those are seconds; an hour has 3,600 of them.", lambda i, e, s, g, f: i * e / (s * g * f)),
-            Mistake("Those are minutes; an hour has 3,600 seconds.", lambda i, e, s, g, f: i * e / (s * g * f) / 60),
             Mistake(
-                "The efficiency is left out: several GPUs wait for each other, and reach only a part of the sum.",
-                lambda i, e, s, g, f: i * e / (s * g) / 3600,
+                "A plain mean lets a small part count as much as a large one; it is right where all are equal.",
+                lambda g, n: g.mean(0),
             ),
             Mistake(
-                "A lower efficiency makes your run shorter; it should make it longer.",
-                lambda i, e, s, g, f: i * e / (s * g) * f / 3600,
+                "A sum of means is as many times too long as there are parts: as if the learning rate were larger.",
+                lambda g, n: g.sum(0),
             ),
             Mistake(
-                "The number of GPUs is left out: `rate` is one GPU's. (Yours are GPU hours.)",
-                lambda i, e, s, g, f: i * e / (s * f) / 3600,
+                "That is the gradient of the summed loss; the loss is a mean, so divide by all images.",
+                lambda g, n: (g * n[:, None]).sum(0),
             ),
-            Mistake("That is one epoch.", lambda i, e, s, g, f: i / (s * g * f) / 3600),
+            Mistake(
+                "You divide by the number of parts; what was weighted with images has to be divided by images.",
+                lambda g, n: (g * n[:, None]).mean(0),
+            ),
+            Mistake(
+                "A part with more images has to count more, not less.",
+                lambda g, n: (g / n[:, None]).sum(0) / (1 / n).sum(),
+            ),
+            Mistake("The first part is lost: gradients have to add up over all of them.", lambda g, n: g[-1]),
+            Mistake("The last part is left out.", lambda g, n: (g[:-1] * n[:-1, None]).sum(0) / n[:-1].sum()),
         ),
     ),
     "imagenet.throughput": Exercise(
