@@ -4,13 +4,14 @@ import base64
 import dataclasses
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
 from run_notebooks import LANGUAGE
 
-from gamlib import create_model
+from gamlib import cli, create_model
 from gamlib.course.exercises import EXERCISES
 from gamlib.data import puzzles
 from gamlib.training import Speed, fit, recipes
@@ -279,3 +280,25 @@ def test_the_loop_of_notebook_09_is_the_trainers_with_its_switches_off():
     run = fit(theirs, dataset, recipe, 3, speed=Speed(precision="fp32", channels_last=False, fused=False))
     assert losses == [entry["train_loss"] for entry in run.curves]
     assert all(torch.equal(a, b) for a, b in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True))
+
+
+def commands(path: Path) -> list[str]:
+    """Each `gamlib ...` in the shell blocks of a notebook, whoever starts it: torchrun, tmux, docker, SLURM."""
+    blocks = re.findall(r"```bash\n(.*?)```", "\n".join(map(source, read(path)["cells"])), flags=re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    found = [
+        re.search(r"(?:-m )?gamlib ((?:train|resize|doctor|evaluate|compare|results|paper)\b[^\"#]*)", line)
+        for line in lines
+    ]
+    return [match[1].strip() for match in found if match]
+
+
+@every_notebook
+def test_commands_in_shell_blocks_are_commands(path):
+    for command in commands(path):
+        assert cli.parser().parse_args(shlex.split(command)).command == command.split()[0]
+
+
+def test_notebook_10_has_all_kinds_of_them():
+    (path,) = [path for path in NOTEBOOKS if path.stem.startswith("10")]
+    assert len(commands(path)) >= 7
