@@ -138,7 +138,7 @@ def add_speed_options(command: Command, trains: bool = True) -> None:
     if trains:
         command.add("--fused", bool, "", "update in one kernel (by default on)", default=Speed.fused)
         command.add("--compile", bool, "", "torch.compile, for GPUs (by default off)", default=Speed.compile)
-        graph = "one CUDA graph per step: small networks train several times faster on a GPU (by default off)"
+        graph = "a step as one CUDA graph, for small networks on a GPU (by default off)"
         command.add("--graph", bool, "", graph, default=Speed.graph)
 
 
