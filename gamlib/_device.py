@@ -23,6 +23,16 @@ def device_name(device: torch.device) -> str:
     return f"{name}, {torch.get_num_threads()} threads"
 
 
+def has_kernels(device: torch.device) -> bool:
+    """Whether PyTorch was built for this GPU: for its generation and none newer, or with code that it can compile."""
+    own = torch.cuda.get_device_capability(device)
+    for kind, number in (name.rstrip("af").split("_") for name in torch.cuda.get_arch_list()):
+        major, minor = int(number[:-1]), int(number[-1])
+        if (kind == "sm" and major == own[0] and minor <= own[1]) or (kind == "compute" and (major, minor) <= own):
+            return True
+    return False
+
+
 def has_bf16(device: torch.device) -> bool:
     """Whether the device computes in bfloat16 itself. Where it is emulated, it would be slower than float32."""
     if device.type == "cuda":

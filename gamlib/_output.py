@@ -67,6 +67,6 @@ def progress_bar(items: Iterable | None = None, file: TextIO | None = None, **op
     return tqdm(items, file=stream, mininterval=0.5 if is_seen else 30.0, **shape, **options)
 
 
-def write_line(text: str) -> None:
-    """A line of its own, above the bar where there is one."""
-    tqdm.write(text, file=Output(sys.stdout))
+def write_line(text: str, file: TextIO | None = None) -> None:
+    """A line of its own, above the bar where there is one; on standard output where no other file is given."""
+    tqdm.write(text, file=Output(sys.stdout if file is None else file))

@@ -135,12 +135,21 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _device() -> Finding:
-    from gamlib._device import best_device, device_name, has_bf16
+    import torch
+
+    from gamlib._device import best_device, device_name, has_kernels
+    from gamlib.training.speed import Speed
 
     device = best_device()
-    found = f"{device.type}: {device_name(device)}; trains in {'bfloat16' if has_bf16(device) else 'float32'}"
-    advice = "no GPU: puzzles take minutes here, CIFAR-100 half an hour and more; on Colab, choose a GPU runtime"
-    return Finding("device", found, "" if device.type == "cuda" else advice, needed=False)
+    found = f"{device.type}: {device_name(device)}; trains in {Speed().resolve(device)}"
+    if device.type == "cpu":
+        advice = "no GPU: puzzles take minutes here, CIFAR-100 half an hour and more; on Colab, choose a GPU runtime"
+        return Finding("device", found, advice, needed=False)
+    free, total = torch.cuda.mem_get_info(device)
+    major, minor = torch.cuda.get_device_capability(device)
+    found += f"; {free / 1e9:.1f} of {total / 1e9:.1f} GB free; {torch.cuda.device_count()} of them; sm_{major}{minor}"
+    advice = f"this PyTorch has no kernels for sm_{major}{minor}: install one for an older CUDA, from pytorch.org"
+    return Finding("device", found, "" if has_kernels(device) else advice)
 
 
 def _threads() -> Finding:

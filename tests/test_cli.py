@@ -119,12 +119,13 @@ def test_every_field_of_a_recipe_is_an_option():
         "milestones": (2, 5),
         "gamma": 0.3,
         "batch_size": 9,
+        "micro_batch": 4,
         "momentum": 0.8,
         "nesterov": True,
         "weight_decay": 0.01,
     }
     command = "train --recipe smoke --epochs 7 --lr 0.5 --schedule step --milestones 2 5 --gamma 0.3 "
-    command += "--batch-size 9 --momentum 0.8 --nesterov --weight-decay 0.01"
+    command += "--batch-size 9 --micro-batch 4 --momentum 0.8 --nesterov --weight-decay 0.01"
     arguments = parser().parse_args(command.split())
     assert dataclasses.asdict(chosen_recipe(arguments, "puzzles", "probe")) == fields
     assert {field.name for field in dataclasses.fields(recipes.Recipe)} == fields.keys()

@@ -20,8 +20,9 @@ from torch import nn
 from gamlib import create_model
 from gamlib.data import puzzles
 from gamlib.training import CheckpointError, Recipe, Speed, Stopped, checkpoint, distributed, fit
+from gamlib.training.evaluator import LOOK_EVERY
 from gamlib.training.folder import RunFolder
-from gamlib.training.trainer import LOOK_EVERY, Trainer
+from gamlib.training.trainer import Trainer
 
 RECIPE = Recipe("tiny", epochs=3, lr=0.1, schedule="one-cycle", batch_size=16)  # 30 steps
 STEPS = 30

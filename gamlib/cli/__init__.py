@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -68,7 +69,26 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 
 def exit_code(program: str, work: Callable[[], int]) -> int:
-    """What `work` returns; where it fails, a sentence on standard error, and the code that `run` promises."""
+    """What `work` returns; where it fails, a sentence on standard error, and the code that `run` promises.
+
+    Where several processes train together and one fails, it ends at once: to part in peace it would have to wait for
+    the others, and they wait for it.
+    """
+    code = 1
+    try:
+        code = _told(program, work)
+    finally:
+        if distributed.world_size() > 1 and code in (1, 2):
+            if sys.exc_info()[1] is not None:
+                traceback.print_exc()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        distributed.leave()
+    return code
+
+
+def _told(program: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except (DataError, CheckpointError, UsageError, OSError) as error:
@@ -101,8 +121,6 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("\nStopped at once.", file=sys.stderr)
         return 130
-    finally:
-        distributed.leave()
 
 
 def parser() -> argparse.ArgumentParser:

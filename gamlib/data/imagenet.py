@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,13 +117,18 @@ class ImageFolders:
                         f"{message}. `gamlib doctor --data imagenet {self.root}` lists all such files; "
                         "with --bad-images skip, training leaves them out and counts them"
                     )
-                write_line(f"left out: {message}")
+                _write_anywhere(f"left out: {message}")
             if bad and files.seeds is not None and len(labels) < 2:
                 raise DataError(
                     f"a batch has {len(labels)} images left, too few for BatchNorm; its others are broken. "
                     f"`gamlib doctor --data imagenet {self.root}` lists all broken files"
                 )
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+
+
+def _write_anywhere(line: str) -> None:
+    """Of torchrun's processes, all but the first have no standard output, and their photographs are broken, too."""
+    write_line(line, sys.stdout if os.environ.get("RANK", "0") == "0" else sys.stderr)
 
 
 def dataset(root: str | Path | None = None, test_only: bool = False, size: int = SIZE) -> ImageFolders:

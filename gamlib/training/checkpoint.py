@@ -121,6 +121,11 @@ def check_run(saved: dict, run: dict[str, str], path: Path, recipe: dict[str, ob
     both = [(key, saved["run"].get(key), run.get(key)) for key in ("seed", "precision")]
     both += [(key, theirs.get(key), recipe[key]) for key in recipe]
     fields = [f"; {key} is {there} there and {here} here" for key, there, here in both if there != here]
+    if differing == ["precision"]:
+        raise CheckpointError(
+            f"{path} was trained in {saved['run'].get('precision')}, and this machine would go on in "
+            f"{run['precision']}: add --precision {saved['run'].get('precision')}, or use another output folder"
+        )
     raise CheckpointError(
         f"{path} belongs to another run (another {', '.join(differing)}){''.join(fields)}. Use another output folder. "
         "(To start again in this one, and lose what is there: --resume no)"

@@ -77,7 +77,9 @@ def averaging(model: nn.Module, now: bool) -> AbstractContextManager:
 
 def wrap(model: nn.Module) -> nn.Module:
     """The model, with gradients that are averaged over the processes."""
-    return DistributedDataParallel(model) if dist.is_initialized() else model
+    if not dist.is_initialized():
+        return model
+    return DistributedDataParallel(model, gradient_as_bucket_view=True)  # no second copy of the gradients
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import copy
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -39,12 +40,10 @@ def forecast(model: nn.Module, data: Data, recipe: Recipe, speed: Speed) -> Fore
     """
     run = Trainer(copy.deepcopy(model), data, recipe, 0, speed)
     warm_up, timed = PROBED[run.device.type]
-    if run.steps_per_epoch < warm_up + timed:
-        warm_up, timed = 0, 1
     if run.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
-    for i, _ in enumerate(run.train_epoch(Interrupt()), start=1):
+    for i, _ in enumerate(_steps(run), start=1):
         if i == warm_up:
             synchronize(run.device)
             start = time.perf_counter()
@@ -56,6 +55,13 @@ def forecast(model: nn.Module, data: Data, recipe: Recipe, speed: Speed) -> Fore
     tests = data.test_count / recipe.batch_size / 3
     seconds = recipe.epochs * (run.steps_per_epoch + tests) * step_seconds
     return Forecast(step_seconds, seconds, peak_memory(run.device))
+
+
+def _steps(run: Trainer) -> Iterator[None]:
+    """Step after step, through more than one epoch where need be: the first steps are no measure of the others."""
+    while True:
+        yield from run.train_epoch(Interrupt())
+        run.epoch, run.batch = (run.epoch + 1) % run.recipe.epochs, 0
 
 
 def synchronize(device: torch.device) -> None:

@@ -20,15 +20,13 @@ from gamlib.cost import count_parameters
 from gamlib.data import Data
 from gamlib.results import Result
 from gamlib.training import distributed
-from gamlib.training.evaluator import Evaluator
+from gamlib.training.evaluator import LOOK_EVERY, Evaluator
 from gamlib.training.graph import StepGraph
 from gamlib.training.guards import Diverged, SpikeGuard
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.metrics import COUNTED, count, cross_entropy, means
 from gamlib.training.recipes import Recipe
 from gamlib.training.speed import Speed
-
-LOOK_EVERY = {"cpu": 1, "cuda": 10}  # steps; a look lets the host wait for the GPU
 
 
 class Trainer:
@@ -170,7 +168,8 @@ class Trainer:
             loss, norm = self.first_bad.tolist()
             raise Diverged(
                 f"step {step + 1:,} of {self.steps:,} (epoch {step // self.steps_per_epoch + 1}): loss {loss:.4g}, "
-                f"gradient norm {norm:.4g}, at learning rate {lr:.4g}. The weights were not updated by it. "
+                f"gradient norm {norm:.4g}, at learning rate {lr:.4g}. The weights were not updated by it (BatchNorm's "
+                f"statistics may have taken it in; the last checkpoint has not). "
                 f"Try {self.recipe.calmer}, or --precision fp32"
             )
         if self.precision == "fp16" and self.scaler.get_scale() < 1:

@@ -74,6 +74,14 @@ EXERCISES = {
                 "A part with more images has to count more, not less.",
                 lambda g, n: (g / n[:, None]).sum(0) / (1 / n).sum(),
             ),
+            Mistake(
+                "You divide by the images, but let each part count once: weight each row with its own number first.",
+                lambda g, n: g.sum(0) / n.sum(),
+            ),
+            Mistake(
+                "You divide each row by its images; multiply it with them, and divide the sum by all of them.",
+                lambda g, n: (g / n[:, None]).sum(0),
+            ),
             Mistake("The first part is lost: gradients have to add up over all of them.", lambda g, n: g[-1]),
             Mistake("The last part is left out.", lambda g, n: (g[:-1] * n[:-1, None]).sum(0) / n[:-1].sum()),
         ),
@@ -84,7 +92,7 @@ EXERCISES = {
             Trial(values)
             for values in [
                 *[(100.0, 16, 1200.0, 1), (100.0, 8, 1200.0, 1), (90.0, 64, 1100.0, 8), (300.0, 2, 550.0, 1)],
-                *[(120.0, 3, 700.0, 2), (50.0, 40, 450.0, 3)],
+                *[(120.0, 3, 700.0, 2), (50.0, 40, 450.0, 3), (100.0, 2, 60.0, 1)],
             ]
         ],
         "Of two that work side by side, the slower one sets the pace. Pre-resizing speeds up the one, a GPU the other.",
@@ -100,6 +108,16 @@ EXERCISES = {
             Mistake("The faster of the two has to wait for the slower.", lambda d, c, t, g: max(d * c, t * g)),
             Mistake(
                 "That is their mean; the faster one has to wait for the slower.", lambda d, c, t, g: (d * c + t * g) / 2
+            ),
+            Mistake("You took the GPUs alone; each image has to be decoded, too.", lambda d, c, t, g: t * g),
+            Mistake("You took the cores alone; each image has to be trained on, too.", lambda d, c, t, g: d * c),
+            Mistake(
+                "Multiply before you compare: cores belong to decoding, GPUs to training.",
+                lambda d, c, t, g: min(d, t * g) * c,
+            ),
+            Mistake(
+                "Multiply before you compare: GPUs belong to training, cores to decoding.",
+                lambda d, c, t, g: min(d * c, t) * g,
             ),
             Mistake("You counted one core; all of them decode.", lambda d, c, t, g: min(d, t * g)),
             Mistake("You counted one GPU; all of them train.", lambda d, c, t, g: min(d * c, t)),
@@ -126,6 +144,11 @@ EXERCISES = {
             Mistake(
                 "Ranks count from 0; you start at rank + 1, and nobody gets the first id.",
                 lambda b, r, w: b[r + 1 :: w],
+            ),
+            Mistake("All processes get the same ids; where one starts depends on its rank.", lambda b, r, w: b[::w]),
+            Mistake(
+                "Ranks count from 0; you start at rank - 1, and rank 0 gets one of the last ids.",
+                lambda b, r, w: b[r - 1 :: w],
             ),
             Mistake("Each process gets the whole batch; then all do the same work.", lambda b, r, w: b),
             Mistake(
