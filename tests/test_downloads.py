@@ -239,8 +239,9 @@ def test_a_truncated_inner_archive_is_named_and_the_rest_is_kept(official, tmp_p
 def test_a_truncated_outer_archive_is_named(official, tmp_path):
     content = (official / layouts.TRAIN).read_bytes()
     (official / layouts.TRAIN).write_bytes(content[: len(content) * 2 // 3])
-    with pytest.raises(DataError, match="is damaged, or no tar archive"):
-        resize_tree(official, tmp_path / "small")
+    report = resize_tree(official, tmp_path / "small")
+    assert report.bad[0].startswith(f"{official / layouts.TRAIN} is damaged or cut off")
+    assert report.written > PER_CLASS + TESTED  # what is whole is written all the same
     (official / layouts.TRAIN).write_bytes(content)
     assert resize_tree(official, tmp_path / "small").bad == []
     assert imagenet.dataset(tmp_path / "small").train_count == 3 * PER_CLASS
@@ -250,15 +251,16 @@ def test_a_truncated_val_archive_is_named(official, tmp_path):
     content = (official / layouts.VAL).read_bytes()
     (official / layouts.VAL).write_bytes(content[: len(content) // 2])
     (line,) = resize_tree(official, tmp_path / "small").bad
-    assert line == f"{official / layouts.VAL} is damaged or cut off; download it again"
+    assert line == f"{official / layouts.VAL} is damaged or cut off; {layouts.AGAIN}"
 
 
 def test_a_broken_photograph_is_named_and_tried_again(official, tmp_path):
     images = {f"{CLASSES[0]}_0.JPEG": jpeg(0), f"{CLASSES[0]}_1.JPEG": b"no picture"}
     (official / layouts.TRAIN).write_bytes(packed({f"{CLASSES[0]}.tar": packed(images)}))
     for _ in range(2):
-        (line,) = resize_tree(official, tmp_path / "small").bad
-        assert line == f"{CLASSES[0]}_1.JPEG: not an image"
+        line, others = resize_tree(official, tmp_path / "small").bad
+        assert line == f"{CLASSES[0]}.tar: {CLASSES[0]}_1.JPEG: not an image"
+        assert others == f"not in both, train/ and val/: 2 class folders ({CLASSES[1]}, {CLASSES[2]})"
 
 
 @pytest.mark.parametrize(
@@ -289,7 +291,7 @@ def test_a_wrong_devkit_is_named_before_anything_is_written(content, official, t
 def test_another_sets_list_of_classes_is_named(kaggle, tmp_path):
     lines = (kaggle / layouts.CSV).read_text().splitlines()
     (kaggle / layouts.CSV).write_text("\n".join(lines[:3]) + "\n")
-    with pytest.raises(DataError, match=r"has no class for ILSVRC2012_val_0+1.JPEG"):
+    with pytest.raises(DataError, match=r"has no class for ILSVRC2012_val_0+1;"):
         resize_tree(kaggle, tmp_path / "small")
 
 
@@ -335,3 +337,50 @@ def test_a_disk_that_is_full_in_the_end_loses_nothing(official, tmp_path, monkey
     monkeypatch.undo()
     resize_tree(official, target)
     assert imagenet.dataset(target).train_count == 3 * PER_CLASS
+
+
+def test_a_train_folder_half_unpacked_gives_both_halves(official, tmp_path):
+    """Class folders and archives side by side, and photographs of a third kind: val in folders of its own already."""
+    unpacked_train(official / "train")
+    shutil.rmtree(official / "train" / CLASSES[1])
+    (official / "train" / f"{CLASSES[1]}.tar").write_bytes(inner(CLASSES[1]))
+    (official / layouts.TRAIN).unlink()
+    for i, content in enumerate(val_images().values(), start=1):
+        (official / "val" / label(i)).mkdir(parents=True, exist_ok=True)
+        (official / "val" / label(i) / f"ILSVRC2012_val_{i:08d}.JPEG").write_bytes(content)
+    for name in (layouts.VAL, layouts.DEVKIT):
+        (official / name).unlink()
+    assert resize_tree(official, tmp_path / "small").bad == []
+    found = imagenet.dataset(tmp_path / "small")
+    assert (found.classes, found.train_count, found.test_count) == (CLASSES, 3 * PER_CLASS, TESTED)
+
+
+def test_the_train_archive_may_lie_in_train(official, tmp_path):
+    (official / "train").mkdir()
+    (official / layouts.TRAIN).rename(official / "train" / layouts.TRAIN)
+    assert resize_tree(official, tmp_path / "small").bad == []
+    assert imagenet.dataset(tmp_path / "small").train_count == 3 * PER_CLASS
+
+
+def test_a_photograph_that_was_lost_or_emptied_is_made_again(official, tmp_path):
+    """As a loss of power may leave it, after its class was read to the end."""
+    target = tmp_path / "small"
+    resize_tree(official, target)
+    expected = tree(target)
+    (target / "train" / CLASSES[0] / f"{CLASSES[0]}_0.JPEG").write_bytes(b"")
+    (target / "train" / CLASSES[2] / f"{CLASSES[2]}_3.JPEG").unlink()
+    next((target / "val").glob("*/*.JPEG")).write_bytes(b"")
+    assert resize_tree(official, target).written == 3
+    assert tree(target) == expected
+
+
+def test_the_inner_folder_of_kaggles_will_do(kaggle, tmp_path):
+    assert resize_tree(kaggle / layouts.KAGGLE, tmp_path / "small").bad == []
+    assert imagenet.dataset(tmp_path / "small").test_count == TESTED
+
+
+def test_a_link_that_leads_nowhere_is_named(official, tmp_path):
+    (official / layouts.VAL).unlink()
+    (official / layouts.VAL).symlink_to(tmp_path / "gone.tar")
+    with pytest.raises(DataError, match="is a link that leads nowhere"):
+        resize_tree(official, tmp_path / "small")

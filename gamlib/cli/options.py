@@ -148,7 +148,8 @@ def add_recipe_options(command: Command) -> None:
     kinds: dict[str, object] = {"schedule": SCHEDULES, "milestones": int, "micro_batch": int}
     for field in FIELDS:
         only = f"{field.metadata['schedule']}: " if field.metadata["schedule"] else ""
-        theirs = "" if only == "step: " else f" (laptop: {getattr(recipes.get('laptop'), field.name)})"
+        usual = getattr(recipes.get("laptop"), field.name)
+        theirs = "" if only == "step: " or usual is None else f" (laptop: {usual})"
         more = {"nargs": "*"} if field.name == "milestones" else {}
         kind = kinds.get(field.name, field.type)
         metavar = "EPOCH" if more else getattr(kind, "__name__", "").upper()

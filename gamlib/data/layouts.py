@@ -6,8 +6,11 @@ writes beside it; here an archive is only read, and never unpacked.
 """
 
 import csv
+import dataclasses
 import hashlib
 import io
+import os
+import re
 import shlex
 import tarfile
 from collections.abc import Callable, Iterator
@@ -20,9 +23,11 @@ from gamlib.data.listing import contents, list_images
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 CSV, TINY, KAGGLE = "LOC_val_solution.csv", "val_annotations.txt", "ILSVRC/Data/CLS-LOC"
+AGAIN = "get the rest of it (`wget -c`), or all of it again"
 DEVKIT_MD5 = "fa75699e90414af021442c21a62c3abf"
 OFFICIAL = {"train": (1000, 1_281_167), "val": (1000, 50_000)}  # class folders, images
-COMPLETE = ".complete"  # in a class folder: its archive was read to the end, and a repeat may seek past it
+COMPLETE = ".complete"  # in a class folder: how many images its archive had, once it was read to the end
+CLASS_ARCHIVE = re.compile(r"n\d{8}\.tar")
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,12 @@ class Layout:
 
     train: Path  # a folder of class folders or of one archive for each class, or the archive of these
     val: Path  # a folder of images, or an archive of them
-    labels: Path  # which class each of these has
+    labels: Path | None  # which class each of these has; None where they lie in folders of their classes
     cut: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)  # of the classes whose archive was read: folder -> images
+
+    def __str__(self) -> str:
+        return ", ".join(shown(path) for path in (self.train, self.val, self.labels) if path is not None)
 
     def size(self) -> int:
         """Bytes, all in all."""
@@ -61,43 +70,50 @@ class Layout:
         Raises:
             DataError: for an archive or a list of classes that can't be used.
         """
-        known = read_labels(self.labels)
+        known = None if self.labels is None else read_labels(self.labels)
         for photograph in self._train(target):
-            if not (target / photograph.target).exists():
+            if not is_written(target / photograph.target):
                 yield photograph
-        for name, source, size in self._val():
-            if PurePosixPath(name).stem not in known:
-                raise DataError(f"{shown(self.labels)} has no class for {name}; is it the list of another set?")
-            photograph = Photograph(source, name, f"val/{known[PurePosixPath(name).stem]}/{name}", size)
-            if not (target / photograph.target).exists():
+        for photograph in self._val() if known is not None else _in_folders(self.val, "val"):
+            if known is not None:
+                stem = PurePosixPath(photograph.target).stem
+                if stem not in known:
+                    raise DataError(f"{shown(self.labels)} has no class for {stem}; is it the list of another set?")
+                name = PurePosixPath(photograph.target).name
+                photograph = dataclasses.replace(photograph, target=f"val/{known[stem]}/{name}")
+            if not is_written(target / photograph.target):
                 yield photograph
 
     def _train(self, target: Path) -> Iterator[Photograph]:
-        if self.train.is_dir() and not _has_archives(self.train):
-            for path, size in list_images(self.train, "."):
-                path = str(PurePosixPath(path))
-                yield Photograph(self.train / path, str(self.train / path), f"train/{path}", size)
-            return
-        for name, content in _archives(self.train, target):
-            home, count = f"train/{name}", 0
-            try:
-                with tarfile.open(fileobj=io.BytesIO(content()), mode="r:") as inner:
-                    for image, data in _members(inner):
-                        yield Photograph(data, image, f"{home}/{image}", len(data))
-                        count += 1
-            except tarfile.TarError:
-                self.cut[home] = f"{name}.tar in {shown(self.train)} is damaged or cut off after {count:,} images"
+        if self.train.is_dir():
+            yield from _in_folders(self.train, "train")
+        try:
+            for name, content in _archives(self.train, target):
+                yield from self._class(name, content())
+        except tarfile.TarError:
+            self.cut["train"] = f"{shown(self.train)} is damaged or cut off; {AGAIN}"
 
-    def _val(self) -> Iterator[tuple[str, Path | bytes, int]]:
+    def _class(self, name: str, content: bytes) -> Iterator[Photograph]:
+        home, count = f"train/{name}", 0
+        try:
+            with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as inner:
+                for image, data in _members(inner):
+                    yield Photograph(data, f"{name}.tar: {image}", f"{home}/{image}", len(data))
+                    count += 1
+        except tarfile.TarError:
+            self.cut[home] = f"{name}.tar in {shown(self.train)} is damaged or cut off after {count:,} images; {AGAIN}"
+        self.counts[home] = count
+
+    def _val(self) -> Iterator[Photograph]:
         if self.val.is_dir():
-            for path, size in list_images(self.val, "."):
-                yield PurePosixPath(path).name, self.val / path, size
+            yield from _in_folders(self.val, "val")
             return
         try:
             with tarfile.open(self.val, "r:") as archive:
-                yield from ((name, data, len(data)) for name, data in _members(archive))
+                for name, data in _members(archive):
+                    yield Photograph(data, f"{self.val.name}: {name}", f"val/{name}", len(data))
         except tarfile.TarError:
-            self.cut["val"] = f"{shown(self.val)} is damaged or cut off; download it again"
+            self.cut["val"] = f"{shown(self.val)} is damaged or cut off; {AGAIN}"
 
 
 def find(source: Path) -> Layout | None:
@@ -110,7 +126,7 @@ def find(source: Path) -> Layout | None:
     if not (base / "train").is_dir() and (zips := sorted(source.glob("*imagenet*.zip"))):
         raise DataError(f"{shown(zips[0])} has to be unpacked first: unzip {shown(zips[0])} -d {shown(source)}")
     train, val = (
-        next((path for path in (base / archive, base / folder) if path.exists()), None)
+        next((path for path in (base / archive, base / folder / archive, base / folder) if _is_there(path)), None)
         for archive, folder in ((TRAIN, "train"), (VAL, "val"))
     )
     is_download = any(path is not None and path.is_file() for path in (train, val))
@@ -122,7 +138,10 @@ def find(source: Path) -> Layout | None:
     for path, archive, folder in ((train, TRAIN, "train"), (val, VAL, "val")):
         if path is None:
             raise DataError(f"{shown(source)} holds neither {archive} nor {folder}/; put it beside the others")
-    lists = (source / CSV, val / TINY, source / DEVKIT, source / DEVKIT.partition(".")[0])
+    if val.is_dir() and not _is_flat(val):
+        return Layout(train, val, None)
+    csvs = [folder / CSV for folder in (source, *source.parents[:3])]  # SRC may be the inner folder of Kaggle's
+    lists = (val / TINY, *csvs, source / DEVKIT, source / DEVKIT.partition(".")[0])
     labels = next((path for path in lists if path.exists()), None)
     if labels is None:
         raise DataError(
@@ -135,7 +154,7 @@ def find(source: Path) -> Layout | None:
 def check_unpacked(root: Path) -> None:
     """Raise DataError, with the command that makes class folders of it, where `root` holds a download as it came."""
     if root.is_dir() and (layout := find(root)) is not None:
-        parts = ", ".join(path.name for path in (layout.train, layout.val, layout.labels))
+        parts = ", ".join(path.name for path in (layout.train, layout.val, layout.labels) if path is not None)
         command = shlex.join(["gamlib", "resize", shown(root), f"{shown(root)}-256"])
         raise DataError(f"{shown(root)} holds a download as it came ({parts}). Make class folders of it: {command}")
 
@@ -177,28 +196,49 @@ def _read_devkit(path: Path) -> dict[str, str]:
     return {f"ILSVRC2012_val_{i:08d}": classes[int(number)] for i, number in enumerate(numbers, start=1)}
 
 
-def devkit_note(labels: Path) -> str | None:
+def is_written(path: Path) -> bool:
+    """Whether an image is there, and not empty, as it may be after a loss of power."""
+    return path.exists() and path.stat().st_size > 0
+
+
+def devkit_note(labels: Path | None) -> str | None:
     """What is to be said of a devkit that is not the official one, byte for byte."""
-    if labels.name != DEVKIT or hashlib.md5(labels.read_bytes(), usedforsecurity=False).hexdigest() == DEVKIT_MD5:
+    if (
+        labels is None
+        or labels.name != DEVKIT
+        or hashlib.md5(labels.read_bytes(), usedforsecurity=False).hexdigest() == DEVKIT_MD5
+    ):
         return None
     return f"{shown(labels)} is not the official file (its md5 is another); its list of classes is used all the same"
+
+
+def _in_folders(root: Path, split: str) -> Iterator[Photograph]:
+    for path, size in list_images(root, "."):
+        path = str(PurePosixPath(path))
+        yield Photograph(root / path, str(root / path), f"{split}/{path}", size)
 
 
 def _archives(train: Path, target: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Class -> its archive's content, for each that `target` does not hold whole."""
     if train.is_dir():
-        for name in contents(train)[1]:
-            if name.endswith(".tar") and not (target / "train" / name[:-4] / COMPLETE).exists():
+        for name in filter(CLASS_ARCHIVE.fullmatch, contents(train)[1]):
+            if not _holds_all(target / "train" / name[:-4]):
                 yield name[:-4], (train / name).read_bytes
         return
-    try:
-        with tarfile.open(train, "r:") as outer:
-            for member in _to_the_end(outer):
-                name = PurePosixPath(member.name).stem
-                if not (target / "train" / name / COMPLETE).exists():
-                    yield name, lambda member=member: outer.extractfile(member).read()
-    except tarfile.TarError as error:
-        raise DataError(f"{shown(train)} is damaged, or no tar archive ({error}); download it again") from None
+    with tarfile.open(train, "r:") as outer:
+        for member in _to_the_end(outer):
+            name = PurePosixPath(member.name).stem
+            if not _holds_all(target / "train" / name):
+                yield name, lambda member=member: outer.extractfile(member).read()
+
+
+def _holds_all(folder: Path) -> bool:
+    """Whether a class was read to the end, and its images are all there still."""
+    if not (folder / COMPLETE).is_file():
+        return False
+    with os.scandir(folder) as entries:
+        there = sum(entry.name != COMPLETE and entry.stat().st_size > 0 for entry in entries)
+    return there >= int((folder / COMPLETE).read_text() or 0)
 
 
 def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
@@ -217,8 +257,15 @@ def _to_the_end(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 
 def _has_archives(train: Path) -> bool:
-    return any(name.endswith(".tar") for name in contents(train)[1])
+    return any(map(CLASS_ARCHIVE.fullmatch, contents(train)[1]))
 
 
 def _is_flat(val: Path) -> bool:
     return (val / TINY).exists() or any(name.lower().endswith(SUFFIXES) for name in contents(val)[1])
+
+
+def _is_there(path: Path) -> bool:
+    """Raises DataError for a link to what is gone."""
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{shown(path)} is a link that leads nowhere")
+    return path.exists()

@@ -13,12 +13,13 @@ from pathlib import Path
 from PIL import Image
 
 from gamlib._files import lock, whole
+from gamlib._output import write_line
 from gamlib.data import layouts
 from gamlib.data.dataset import DataError
 from gamlib.data.imagenet import RESIZED
 from gamlib.data.images import BadImage, open_image, shown
 from gamlib.data.layouts import COMPLETE, Photograph
-from gamlib.data.listing import list_images
+from gamlib.data.listing import few, list_images
 from gamlib.data.parallel import map_files
 
 QUALITY = 90  # of JPEGs
@@ -58,9 +59,10 @@ def resize_tree(source: Path, target: Path) -> Report:
         photographs, size = iter(tree), sum(photograph.size for photograph in tree)
     else:
         photographs, size = layout.photographs(target), layout.size()
+        write_line(f"reading {layout}")
     target.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target).free
-    if free < size // SHARE and not any(target.iterdir()):
+    if free < size // SHARE and not list_images(target, "."):
         raise DataError(
             f"{target} has {free / 1e9:,.1f} GB free, and {size / 1e9:,.1f} GB of photographs take about "
             f"{size / SHARE / 1e9:,.1f} GB once they are shrunk; free some, or choose a folder on another disk"
@@ -86,16 +88,20 @@ def _write_all(photographs: Iterator[Photograph], size: int, target: Path, layou
             _mark(target, home, layout, failed)
             home = now
     if layout is not None:
-        _mark(target, home, layout, failed)
+        for home in layout.counts:
+            _mark(target, home, layout, failed)
         report.bad += layout.cut.values()
         report.notes = [*filter(None, [layouts.devkit_note(layout.labels)]), *_counts(target)]
+        train, val = ({path.name for path in (target / split).glob("*")} for split in layouts.OFFICIAL)
+        if lone := sorted(train ^ val):
+            report.bad.append(f"not in both, train/ and val/: {few(lone, 'class folder')}")
     return report
 
 
 def _mark(target: Path, home: str | None, layout: layouts.Layout, failed: set[str]) -> None:
     """Remember that a class's archive was read to its end, and nothing in it was broken."""
-    if home is not None and home.startswith("train/") and home not in failed and home not in layout.cut:
-        (target / home / COMPLETE).touch()
+    if home in layout.counts and home not in failed and home not in layout.cut:
+        (target / home / COMPLETE).write_text(str(layout.counts.get(home, 0)))
 
 
 def _counts(target: Path) -> Iterator[str]:
@@ -116,7 +122,7 @@ def _tree(source: Path, target: Path) -> Iterator[Photograph]:
     if not paths:
         raise DataError(f"{source} holds no images")
     for path, size in paths:
-        if not (target / path).exists():
+        if not layouts.is_written(target / path):
             yield Photograph(source / path, str(source / path), str(path), size)
 
 
