@@ -101,10 +101,10 @@ def renamed(*names):
     [
         (
             flat_val,
-            ["train/ holds 2 folders (a, b) and 0 files", "val/ holds 0 folders and 4 files (ILSVRC2012_val_a3"],
+            ["says which classes the images of", "/val have: put ILSVRC2012_devkit_t12.tar.gz", "LOC_val_solution.csv"],
         ),
-        (tiny_imagenet, ["train/ holds 2 folders (a, b)", "val/ holds 1 folder (images) and 1 file (val_annotations"]),
-        (tars, ["train/ holds 0 folders and 2 files (n01440764.tar, n01443537.tar)", "Unpack archives"]),
+        (tiny_imagenet, ["holds a download as it came (train, val, val_annotations.txt)", "gamlib resize "]),
+        (tars, ["holds a download as it came (train, val)", "gamlib resize "]),
         (kaggle, ["train does not exist", "holds 1 folder (ILSVRC) and 1 file (LOC_val_solution.csv)", "--root"]),
         (lambda root: root / "train", ["train/train does not exist", "holds 2 folders (a, b)", "--root"]),
         (lambda root: root.parent, ["train does not exist", "holds 1 folder (photos)", "--root"]),

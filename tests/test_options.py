@@ -4,6 +4,7 @@ import dataclasses
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -15,8 +16,8 @@ from gamlib.attention import registry
 from gamlib.cli import COMMANDS, exit_code, parser
 from gamlib.cli.options import chosen_recipe
 from gamlib.compare import compare
-from gamlib.data import puzzles
-from gamlib.training import Diverged, Recipe, Speed, fit, recipes
+from gamlib.data import DataError, puzzles
+from gamlib.training import Diverged, Recipe, Speed, Stopped, fit, recipes
 
 REFUSED = [
     ("train --recipe paper-cifar100 --warm-up 0.2", "--warm-up has no effect on the schedule 'step'"),
@@ -197,6 +198,47 @@ def test_where_another_process_has_ended(monkeypatch, capsys):
     def lost():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:533] Connection closed by peer [127.0.0.1]:43121")
 
+    ended = []
     monkeypatch.setattr("gamlib.training.distributed.world_size", lambda: 2)
-    assert exit_code("gamlib train", lost) == 2
+    monkeypatch.setattr("os._exit", ended.append)
+    exit_code("gamlib train", lost)
+    assert ended == [2]
     assert "gamlib train: the processes can't reach each other (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code"), [(DataError("broken"), 2), (Diverged("nan"), 1), (ZeroDivisionError(), 1)])
+def test_one_of_several_processes_that_fails_does_not_wait_for_the_others(error, code, monkeypatch, capsys):
+    """They wait for it, in a sum over all; with NCCL, to part in peace would hang until the time-out."""
+
+    def fail():
+        raise error
+
+    ended, left = [], []
+    monkeypatch.setattr("gamlib.training.distributed.world_size", lambda: 2)
+    monkeypatch.setattr("gamlib.training.distributed.leave", lambda: left.append(1))
+
+    def end(code):
+        ended.append(code)
+        raise SystemExit
+
+    monkeypatch.setattr("os._exit", end)
+    with pytest.raises(SystemExit):
+        exit_code("gamlib train", fail)
+    assert (ended, left) == ([code], [])
+    assert type(error).__name__ in (said := capsys.readouterr().err) or str(error) in said
+    monkeypatch.setattr("gamlib.training.distributed.world_size", lambda: 1)
+    with pytest.raises(ZeroDivisionError) if code == 1 and not str(error) else nullcontext():
+        exit_code("gamlib train", fail)
+    assert left == [1]
+
+
+def test_one_that_was_asked_to_stop_leaves_in_peace(monkeypatch):
+    left = []
+    monkeypatch.setattr("gamlib.training.distributed.world_size", lambda: 2)
+    monkeypatch.setattr("gamlib.training.distributed.leave", lambda: left.append(1))
+
+    def stop():
+        raise Stopped("stopped", 15)
+
+    assert exit_code("gamlib train", stop) == 143
+    assert left == [1]
