@@ -291,8 +291,9 @@ def test_a_wrong_devkit_is_named_before_anything_is_written(content, official, t
 def test_another_sets_list_of_classes_is_named(kaggle, tmp_path):
     lines = (kaggle / layouts.CSV).read_text().splitlines()
     (kaggle / layouts.CSV).write_text("\n".join(lines[:3]) + "\n")
-    with pytest.raises(DataError, match=r"has no class for ILSVRC2012_val_0+1;"):
-        resize_tree(kaggle, tmp_path / "small")
+    line, *_ = resize_tree(kaggle, tmp_path / "small").bad
+    assert line.startswith(f"without a class in {kaggle / layouts.CSV}: 7 images (ILSVRC2012_val_00000001.JPEG, ")
+    assert len(list((tmp_path / "small").glob("val/*/*"))) == 2
 
 
 def test_another_devkit_is_noted(official, tmp_path):
@@ -384,3 +385,106 @@ def test_a_link_that_leads_nowhere_is_named(official, tmp_path):
     (official / layouts.VAL).symlink_to(tmp_path / "gone.tar")
     with pytest.raises(DataError, match="is a link that leads nowhere"):
         resize_tree(official, tmp_path / "small")
+
+
+def outer(**classes: bytes) -> bytes:
+    return packed({f"{name}.tar": content for name, content in ({n: inner(n) for n in CLASSES} | classes).items()})
+
+
+def test_odd_members_of_an_archive(official, tmp_path):
+    """Folders within it, one name in two of them, a hard link, macOS's companions, names that lead elsewhere."""
+    name, file = CLASSES[0], io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for path in (f"./{name}_0.JPEG", f"{name}/{name}_1.JPEG", "a/1.JPEG", "b/1.JPEG", "/../../2.JPEG"):
+            put(archive, path, jpeg(len(path)))
+        for path in (f"._{name}_0.JPEG", ".jpg", "README.txt"):
+            put(archive, path, b"not a picture")
+        link = tarfile.TarInfo("3.JPEG")
+        link.type, link.linkname = tarfile.LNKTYPE, "a/1.JPEG"
+        archive.addfile(link)
+    (official / layouts.TRAIN).write_bytes(outer(**{name: file.getvalue()}))
+    report = resize_tree(official, tmp_path / "small")
+    assert report.bad == []
+    folder = tmp_path / "small" / "train" / name
+    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.JPEG"))
+    assert found == ["2.JPEG", "3.JPEG", "a/1.JPEG", "b/1.JPEG", f"{name}_0.JPEG", f"{name}_1.JPEG"]
+    assert (folder / "3.JPEG").read_bytes() == (folder / "a" / "1.JPEG").read_bytes()
+
+
+def test_a_class_that_is_unpacked_beside_its_archive_is_written_once(official, tmp_path):
+    unpacked_train(official / "train")
+    for name in CLASSES:
+        (official / "train" / f"{name}.tar").write_bytes(inner(name))
+    (official / layouts.TRAIN).unlink()
+    report = resize_tree(official, tmp_path / "small")
+    assert (report.written, report.bad) == (3 * PER_CLASS + TESTED, [])
+
+
+def test_an_archive_without_images_is_named(official, tmp_path):
+    (official / layouts.TRAIN).write_bytes(outer(**{CLASSES[1]: packed({"README.txt": b""})}))
+    lines = resize_tree(official, tmp_path / "small").bad
+    assert f"{CLASSES[1]}.tar in {official / layouts.TRAIN} holds no images" in lines
+    (official / layouts.TRAIN).write_bytes(packed({"README.txt": b"", f"{CLASSES[0]}/1.JPEG": jpeg(1)}))
+    lines = resize_tree(official, tmp_path / "other").bad
+    assert f"{official / layouts.TRAIN} holds no archives of classes, such as n01440764.tar" in lines
+
+
+@pytest.mark.parametrize("name", ["../../../esc", "a/b", "."])
+def test_a_class_in_a_list_is_no_path(name, kaggle, tmp_path):
+    (kaggle / layouts.CSV).write_text(f"ImageId,PredictionString\nILSVRC2012_val_00000001,{name} 1 2 3 4\n")
+    with pytest.raises(DataError, match="is not the list of classes that it should be"):
+        resize_tree(kaggle, tmp_path / "small")
+
+
+def test_a_list_may_have_a_byte_order_mark_and_blank_lines(kaggle, tmp_path):
+    text = (kaggle / layouts.CSV).read_text()
+    (kaggle / layouts.CSV).write_text("\ufeff" + text + "\n\n", encoding="utf-8")
+    assert resize_tree(kaggle, tmp_path / "small").bad == []
+
+
+def test_images_that_can_not_be_written_end_nothing(tmp_path, capsys):
+    from PIL.PngImagePlugin import PngInfo
+
+    source = tmp_path / "source"
+    source.mkdir()
+    about = PngInfo()
+    about.add_text("comment", "x" * 70_000)
+    about.add_text("transparency", "no number")
+    Image.new("RGB", (300, 300)).save(source / "a.JPEG", "PNG", pnginfo=about)
+    (source / f"{'b' * 245}.jpg").write_bytes(jpeg(1))
+    (source / "c.jpg").write_bytes(jpeg(2))
+    report = resize_tree(source, tmp_path / "small")
+    assert report.written == 2
+    assert [line.endswith("its name is too long") for line in report.bad] == [True]
+
+
+def test_ordinary_trees_are_no_downloads(official, tmp_path):
+    tree_of = tmp_path / "plain"
+    unpacked_train(tree_of / "train")
+    unpacked_train(tree_of / "val")
+    (tree_of / "val" / "cover.jpg").write_bytes(jpeg(3))
+    assert layouts.find(tree_of) is None
+    shutil.copy(official / layouts.TRAIN, tree_of)
+    shutil.copy(official / layouts.VAL, tree_of)
+    assert layouts.find(tree_of) is None  # the archives that it was made of, kept beside it
+    flat = tmp_path / "flat"
+    for split in ("train", "val"):
+        (flat / split).mkdir(parents=True)
+        (flat / split / "a.jpg").write_bytes(jpeg(4))
+    assert layouts.find(flat) is None
+    (official / "imagenet-something.zip").write_bytes(b"PK")
+    assert layouts.find(official) is not None
+
+
+def test_a_worker_ends_with_its_parent_however_it_was_started(official, tmp_path):
+    """Python 3.14 starts them by a server, whose child a worker is, and not the parent's."""
+    script = "import multiprocessing, sys\nif __name__ == '__main__':\n"
+    script += "    multiprocessing.set_start_method(sys.argv[1])\n    from gamlib.__main__ import main\n"
+    script += "    sys.exit(main(['resize', *sys.argv[2:]]))\n"
+    (tmp_path / "start.py").write_text(script)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1]), "OMP_NUM_THREADS": "1"}
+    for method in ("forkserver", "spawn"):
+        command = [sys.executable, str(tmp_path / "start.py"), method, str(official), str(tmp_path / method)]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert ran.returncode == 0, ran.stderr
+    assert tree(tmp_path / "forkserver") == tree(tmp_path / "spawn")

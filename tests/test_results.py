@@ -237,8 +237,15 @@ def test_a_run_that_goes_on_is_shown_as_far_as_it_is(tmp_path, capsys):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(entry | {"epoch": e}) + "\n" for e in (1, 2)))
     assert main(["results", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert f"{tmp_path}: not finished yet; 2 epochs are" in out
+    assert f"{tmp_path}: not finished yet; epochs so far: 2" in out
     assert "| 2 | 0.05 | 2.35 | 80 | 75.2 | 40 | 75% |" in out
+    assert main(["results", str(tmp_path), "--against", "none"]) == 2
+    assert "not finished yet; --against and --chart are for results" in capsys.readouterr().err
+    for damage in (b'{"epoch": 1,', b"\n", b"\xff\xfe", b"null", b"[]", b'{"epoch":1,"loss":2}'):
+        (tmp_path / "metrics.jsonl").write_bytes(damage)
+        assert main(["results", str(tmp_path)]) == 2
+        assert "is damaged, or no log of gamlib's" in (said := capsys.readouterr().err)
+        assert len(said.splitlines()) == 1
     (tmp_path / "metrics.jsonl").unlink()
     assert main(["results", str(tmp_path)]) == 2
     assert "so no run that is finished" in capsys.readouterr().err

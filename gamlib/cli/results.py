@@ -35,6 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
         and (log := Path(arguments.source[0]) / LOG).is_file()
         and not is_finished(log.parent)
     ):
+        if arguments.against is not None or arguments.chart is not None:
+            raise UsageError(f"{log.parent} is not finished yet; --against and --chart are for results")
         print(progress(log))
         return 0
     found = arguments.against is None
@@ -67,11 +69,14 @@ def progress(log: Path) -> str:
     """What a run that goes on, or was stopped, has come to: a line for each epoch."""
     head = ["epoch", "lr", "training loss", "training error (%)", "test error (%)", "seconds", "of them waited"]
     rows = []
-    for entry in map(json.loads, log.read_text(encoding="utf-8").splitlines()):
-        waited = f"{entry['waited'] / max(entry['seconds'], 1e-9):.0%}" if "waited" in entry else ""
-        errors = [f"{entry[key]:.3g}" for key in ("lr", "train_loss", "train_top1_error", "test_top1_error")]
-        rows.append([str(entry["epoch"]), *errors, f"{entry['seconds']:.0f}", waited])
-    return f"{log.parent}: not finished yet; {len(rows)} epochs are\n\n{results.markdown(head, rows)}"
+    try:
+        for entry in map(json.loads, log.read_text(encoding="utf-8").splitlines()):
+            errors = [f"{entry[key]:.3g}" for key in ("lr", "train_loss", "train_top1_error", "test_top1_error")]
+            waited = f"{entry['waited'] / max(entry['seconds'], 1e-9):.0%}"
+            rows.append([str(entry["epoch"]), *errors, f"{entry['seconds']:.0f}", waited])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{log} is damaged, or no log of gamlib's ({type(error).__name__}: {error})") from None
+    return f"{log.parent}: not finished yet; epochs so far: {len(rows)}\n\n{results.markdown(head, rows)}"
 
 
 def together(sources: Sequence[str]) -> list[Result]:

@@ -68,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"network   {model_name} + {label}: {count_parameters(model):,} parameters, {macs:,.1f} million MACs")
     print(f"data      {dataset.name}: {dataset.train_count:,} training and {dataset.test_count:,} test images")
     print(f"recipe    {recipe.name}: {recipe.epochs} epochs of {steps:,} steps, batch {recipe.batch_size}{among}")
-    in_memory = min(recipe.micro_batch or recipe.batch_size, -(-recipe.batch_size // processes))
+    share = -(-min(recipe.batch_size, dataset.train_count) // processes)
+    in_memory = -(-share // recipe.micro_batches(share))
     print(f"memory    {memory.advice(model, dataset.image_shape, in_memory, speed.resolve(best_device()))}")
     if recipe.milestones and max(recipe.milestones) >= recipe.epochs:
         print(f"note      the learning rate drops after epochs {recipe.milestones}; not all of them come")

@@ -167,8 +167,10 @@ def dataset(root: str | Path | None = None, test_only: bool = False, size: int =
             "loose images into their classes' folders by the list that came with them, take other folders away"
         )
     for name in (root.resolve().name, *classes):
-        if shown(name) != name:
-            raise DataError(f"{root}: the folder name {name} is not UTF-8 and can't stand in results; rename it")
+        if shown(name) != name or "@" in name:
+            raise DataError(
+                f"{root}: the folder name {name} is not UTF-8 or has an @, which can't stand in results; rename it"
+            )
     files, md5 = {"train": ()}, {}
     for split in splits:
         files[split], md5[split] = _list_files(root, split, classes)

@@ -41,7 +41,13 @@ def open_image(path: Path | BytesIO) -> Image.Image:
     except UnidentifiedImageError:
         size = path.stat().st_size if isinstance(path, Path) else len(path.getbuffer())
         raise BadImage("not an image" if size else "empty") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        RuntimeError,
+        Image.DecompressionBombError,
+    ) as error:  # what Pillow raises
         raise BadImage("broken", str(error)) from None
     if image.mode.startswith(("I", "F")):
         raise BadImage("more than 8 bits", "it has more than 8 bits a channel; convert it to 8")

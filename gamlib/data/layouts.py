@@ -9,7 +9,7 @@ import csv
 import dataclasses
 import hashlib
 import io
-import os
+import itertools
 import re
 import shlex
 import tarfile
@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from gamlib.data.dataset import DataError
 from gamlib.data.images import SUFFIXES, shown
-from gamlib.data.listing import contents, list_images
+from gamlib.data.listing import contents, few, list_images
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 CSV, TINY, KAGGLE = "LOC_val_solution.csv", "val_annotations.txt", "ILSVRC/Data/CLS-LOC"
@@ -71,35 +71,51 @@ class Layout:
             DataError: for an archive or a list of classes that can't be used.
         """
         known = None if self.labels is None else read_labels(self.labels)
-        for photograph in self._train(target):
-            if not is_written(target / photograph.target):
+        given: set[str] = set()  # what is on its way is not on the disk yet
+        for photograph in itertools.chain(self._train(target), self._sorted(known)):
+            if photograph.target not in given and not is_written(target / photograph.target):
+                given.add(photograph.target)
                 yield photograph
-        for photograph in self._val() if known is not None else _in_folders(self.val, "val"):
-            if known is not None:
-                stem = PurePosixPath(photograph.target).stem
-                if stem not in known:
-                    raise DataError(f"{shown(self.labels)} has no class for {stem}; is it the list of another set?")
-                name = PurePosixPath(photograph.target).name
-                photograph = dataclasses.replace(photograph, target=f"val/{known[stem]}/{name}")
-            if not is_written(target / photograph.target):
-                yield photograph
+
+    def _sorted(self, known: dict[str, str] | None) -> Iterator[Photograph]:
+        """Those of val, each in its class's folder."""
+        if known is None:
+            yield from _in_folders(self.val, "val")
+            return
+        without = []
+        for photograph in self._val():
+            path = PurePosixPath(photograph.target)
+            if path.stem in known:
+                yield dataclasses.replace(photograph, target=f"val/{known[path.stem]}/{path.name}")
+            else:
+                without.append(path.name)
+        if without:
+            self.cut["val, by its list"] = f"without a class in {shown(self.labels)}: {few(without, 'image')}"
 
     def _train(self, target: Path) -> Iterator[Photograph]:
         if self.train.is_dir():
             yield from _in_folders(self.train, "train")
+        found = False
         try:
-            for name, content in _archives(self.train, target):
-                yield from self._class(name, content())
+            for name, content in _archives(self.train):
+                found = True
+                if not _holds_all(target / "train" / name):
+                    yield from self._class(name, content())
         except tarfile.TarError:
             self.cut["train"] = f"{shown(self.train)} is damaged or cut off; {AGAIN}"
+        if self.train.is_file() and not found and "train" not in self.cut:
+            self.cut["train"] = f"{shown(self.train)} holds no archives of classes, such as n01440764.tar"
 
     def _class(self, name: str, content: bytes) -> Iterator[Photograph]:
         home, count = f"train/{name}", 0
         try:
-            with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as inner:
+            with tarfile.open(fileobj=io.BytesIO(content)) as inner:
                 for image, data in _members(inner):
+                    image = image.removeprefix(f"{name}/")
                     yield Photograph(data, f"{name}.tar: {image}", f"{home}/{image}", len(data))
                     count += 1
+            if not count:
+                self.cut[home] = f"{name}.tar in {shown(self.train)} holds no images"
         except tarfile.TarError:
             self.cut[home] = f"{name}.tar in {shown(self.train)} is damaged or cut off after {count:,} images; {AGAIN}"
         self.counts[home] = count
@@ -109,7 +125,7 @@ class Layout:
             yield from _in_folders(self.val, "val")
             return
         try:
-            with tarfile.open(self.val, "r:") as archive:
+            with tarfile.open(self.val) as archive:
                 for name, data in _members(archive):
                     yield Photograph(data, f"{self.val.name}: {name}", f"val/{name}", len(data))
         except tarfile.TarError:
@@ -123,16 +139,20 @@ def find(source: Path) -> Layout | None:
         DataError: where a part is missing, or it is a zip file that has to be unpacked first.
     """
     base = source / KAGGLE if (source / KAGGLE).is_dir() else source
-    if not (base / "train").is_dir() and (zips := sorted(source.glob("*imagenet*.zip"))):
-        raise DataError(f"{shown(zips[0])} has to be unpacked first: unzip {shown(zips[0])} -d {shown(source)}")
+    folders, files = contents(source)
+    zips = [shown(source / name) for name in files if "imagenet" in name and name.endswith(".zip")]
+    if zips and not folders and not any(name.endswith(".tar") for name in files):
+        raise DataError(f"{zips[0]} has to be unpacked first: {shlex.join(['unzip', zips[0], '-d', shown(source)])}")
+    if all((base / split).is_dir() and _has_folders_alone(base / split) for split in ("train", "val")):
+        return None  # archives beside it are what it was made of
     train, val = (
         next((path for path in (base / archive, base / folder / archive, base / folder) if _is_there(path)), None)
         for archive, folder in ((TRAIN, "train"), (VAL, "val"))
     )
     is_download = any(path is not None and path.is_file() for path in (train, val))
-    is_download |= any(
-        path is not None and path.is_dir() and test(path) for path, test in ((train, _has_archives), (val, _is_flat))
-    )
+    if train is not None and train.is_dir():
+        is_download |= _has_archives(train)
+        is_download |= bool(contents(train)[0]) and val is not None and val.is_dir() and _is_flat(val)
     if not is_download:
         return None
     for path, archive, folder in ((train, TRAIN, "train"), (val, VAL, "val")):
@@ -153,6 +173,7 @@ def find(source: Path) -> Layout | None:
 
 def check_unpacked(root: Path) -> None:
     """Raise DataError, with the command that makes class folders of it, where `root` holds a download as it came."""
+    root = root.resolve()
     if root.is_dir() and (layout := find(root)) is not None:
         parts = ", ".join(path.name for path in (layout.train, layout.val, layout.labels) if path is not None)
         command = shlex.join(["gamlib", "resize", shown(root), f"{shown(root)}-256"])
@@ -167,16 +188,18 @@ def read_labels(path: Path) -> dict[str, str]:
     """
     try:
         if path.name == CSV:
-            with open(path, newline="", encoding="utf-8") as file:
-                return {row[0]: row[1].split()[0] for row in list(csv.reader(file))[1:]}
-        if path.name == TINY:
-            rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-            return {PurePosixPath(row[0]).stem: row[1] for row in rows}
-        return _read_devkit(path)
-    except (ValueError, LookupError, OSError, EOFError, TypeError, tarfile.TarError) as error:
-        raise DataError(
-            f"{shown(path)} is not the list of classes that it should be ({error}); download it again"
-        ) from None
+            with open(path, newline="", encoding="utf-8-sig") as file:
+                labels = {row[0]: row[1].split()[0] for row in list(csv.reader(file))[1:] if row}
+        elif path.name == TINY:
+            rows = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines() if line]
+            labels = {PurePosixPath(row[0]).stem: row[1] for row in rows}
+        else:
+            labels = _read_devkit(path)
+        if odd := next((name for name in labels.values() if not re.fullmatch(r"[\w-]+", name)), None):
+            raise ValueError(f"{odd!r} is no class")
+    except Exception as error:  # csv's, tarfile's and scipy's are of many kinds
+        raise DataError(f"{shown(path)} is not the list of classes that it should be ({error}); get it again") from None
+    return labels
 
 
 def _read_devkit(path: Path) -> dict[str, str]:
@@ -218,39 +241,39 @@ def _in_folders(root: Path, split: str) -> Iterator[Photograph]:
         yield Photograph(root / path, str(root / path), f"{split}/{path}", size)
 
 
-def _archives(train: Path, target: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Class -> its archive's content, for each that `target` does not hold whole."""
+def _archives(train: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Class -> its archive's content."""
     if train.is_dir():
         for name in filter(CLASS_ARCHIVE.fullmatch, contents(train)[1]):
-            if not _holds_all(target / "train" / name[:-4]):
-                yield name[:-4], (train / name).read_bytes
+            yield name[:-4], (train / name).read_bytes
         return
-    with tarfile.open(train, "r:") as outer:
+    with tarfile.open(train) as outer:
         for member in _to_the_end(outer):
-            name = PurePosixPath(member.name).stem
-            if not _holds_all(target / "train" / name):
-                yield name, lambda member=member: outer.extractfile(member).read()
+            if (path := PurePosixPath(member.name)).suffix == ".tar" and not path.name.startswith("."):
+                yield path.stem, lambda member=member: outer.extractfile(member).read()
 
 
 def _holds_all(folder: Path) -> bool:
     """Whether a class was read to the end, and its images are all there still."""
-    if not (folder / COMPLETE).is_file():
+    if not (folder / COMPLETE).is_file() or not (count := (folder / COMPLETE).read_text()).isdecimal():
         return False
-    with os.scandir(folder) as entries:
-        there = sum(entry.name != COMPLETE and entry.stat().st_size > 0 for entry in entries)
-    return there >= int((folder / COMPLETE).read_text() or 0)
+    return sum(size > 0 for _, size in list_images(folder, ".")) >= int(count)
 
 
 def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
-    """The images of an archive, by their own names, whatever folders it has them in."""
+    """The images of an archive: path within it, and content. Links within it are followed; dot files passed over."""
     for member in _to_the_end(archive):
-        if member.name.lower().endswith(SUFFIXES):
-            yield PurePosixPath(member.name).name, archive.extractfile(member).read()
+        parts = [part for part in PurePosixPath(member.name).parts if part not in ("/", "..")]
+        if parts and parts[-1].lower().endswith(SUFFIXES) and not parts[-1].startswith(".") and "\0" not in member.name:
+            try:
+                yield "/".join(parts), archive.extractfile(member).read()
+            except KeyError:
+                raise tarfile.ReadError(f"{member.name} is a link that leads nowhere") from None
 
 
 def _to_the_end(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """The files of an archive. Python's own iterator ends without a word where one was cut off between two of them."""
-    yield from (member for member in archive if member.isfile())
+    yield from (member for member in archive if member.isfile() or member.islnk() or member.issym())
     archive.fileobj.seek(archive.offset)
     if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("its end is missing")
@@ -261,7 +284,12 @@ def _has_archives(train: Path) -> bool:
 
 
 def _is_flat(val: Path) -> bool:
-    return (val / TINY).exists() or any(name.lower().endswith(SUFFIXES) for name in contents(val)[1])
+    folders, files = contents(val)
+    return TINY in files or (not folders and any(name.lower().endswith(SUFFIXES) for name in files))
+
+
+def _has_folders_alone(split: Path) -> bool:
+    return bool(contents(split)[0]) and not _has_archives(split) and not _is_flat(split)
 
 
 def _is_there(path: Path) -> bool:

@@ -1,10 +1,10 @@
 """The same work on many files, in as many processes as there are cores."""
 
+import multiprocessing
 import os
 import signal
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -44,7 +44,7 @@ def map_files(
         bar.update(item.size if unit == "B" else 1)
         return item, answer
 
-    with bar, ProcessPoolExecutor(workers, None, _follow, (os.getpid(),)) as pool:
+    with bar, ProcessPoolExecutor(workers, None, _follow) as pool:
         try:
             for item in items:
                 waiting.append((item, pool.submit(with_warnings, function, item)))
@@ -60,14 +60,13 @@ def map_files(
             pool.shutdown(cancel_futures=True)
 
 
-def _follow(parent: int) -> None:
+def _follow() -> None:
     """What a worker does first: it ends when its parent does, however that ends."""
     # Ctrl-C reaches all processes of a terminal; the one in front stops the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
+        multiprocessing.parent_process().join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

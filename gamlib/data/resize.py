@@ -1,6 +1,7 @@
 """Shrinks photographs once, so that every later epoch decodes fewer pixels: a tree of them, or ImageNet's archives."""
 
 import contextlib
+import errno
 import functools
 import io
 import os
@@ -19,7 +20,7 @@ from gamlib.data.dataset import DataError
 from gamlib.data.imagenet import RESIZED
 from gamlib.data.images import BadImage, open_image, shown
 from gamlib.data.layouts import COMPLETE, Photograph
-from gamlib.data.listing import few, list_images
+from gamlib.data.listing import contents, few, list_images
 from gamlib.data.parallel import map_files
 
 QUALITY = 90  # of JPEGs
@@ -92,7 +93,9 @@ def _write_all(photographs: Iterator[Photograph], size: int, target: Path, layou
             _mark(target, home, layout, failed)
         report.bad += layout.cut.values()
         report.notes = [*filter(None, [layouts.devkit_note(layout.labels)]), *_counts(target)]
-        train, val = ({path.name for path in (target / split).glob("*")} for split in layouts.OFFICIAL)
+        train, val = (
+            set(contents(target / split)[0] if (target / split).is_dir() else ()) for split in layouts.OFFICIAL
+        )
         if lone := sorted(train ^ val):
             report.bad.append(f"not in both, train/ and val/: {few(lone, 'class folder')}")
     return report
@@ -147,12 +150,18 @@ def _resize(target: Path, photograph: Photograph) -> str | None:
     size = tuple(round(side * RESIZED / short) for side in image.size)
     if short > RESIZED and max(size) > LONGEST:
         return f"{name}: too long to be shrunk ({image.size[0]} x {image.size[1]} pixels)"
-    with whole(path, sync=False) as partial:  # a million of them; what a crash cuts, the next call mends
-        if short > RESIZED:
-            image = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
-            image.save(partial, format=Image.registered_extensions()[path.suffix.lower()], quality=QUALITY)
-        elif isinstance(source, bytes):
-            partial.write_bytes(source)
-        else:
-            shutil.copyfile(source, partial)
+    try:
+        with whole(path, sync=False) as partial:  # a million of them; what a crash cuts, the next call mends
+            if short > RESIZED:
+                image = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+                image.info.clear()  # comments and the like, which another format may not hold
+                image.save(partial, format=Image.registered_extensions()[path.suffix.lower()], quality=QUALITY)
+            elif isinstance(source, bytes):
+                partial.write_bytes(source)
+            else:
+                shutil.copyfile(source, partial)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return f"{name}: its name is too long"
     return None

@@ -119,7 +119,7 @@ def check_run(saved: dict, run: dict[str, str], path: Path, recipe: dict[str, ob
         return
     theirs = saved.get("recipe", {})
     both = [(key, saved["run"].get(key), run.get(key)) for key in ("seed", "precision")]
-    both += [(key, theirs.get(key), recipe[key]) for key in recipe]
+    both += [(key, theirs.get(key), recipe.get(key)) for key in {**recipe, **theirs}]
     fields = [f"; {key} is {there} there and {here} here" for key, there, here in both if there != here]
     if differing == ["precision"]:
         raise CheckpointError(
