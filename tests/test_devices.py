@@ -1,0 +1,155 @@
+"""What the code does about GPUs, as far as a machine without one can tell: what it makes of PyTorch's answers."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+import torch.distributed as dist
+from test_training import TINY, probe, tiny_data  # noqa: F401 (a fixture)
+
+from gamlib import doctor, explain, results
+from gamlib._device import has_kernels
+from gamlib.course.faithfulness import deletion
+from gamlib.data import imagenet
+from gamlib.training import Speed, distributed, fit, forecast
+from gamlib.training.trainer import Trainer
+
+CUDA = torch.device("cuda", 0)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A function that pretends to a GPU."""
+
+    def pretend(capability=(7, 5), arch=("sm_75", "sm_80"), free=14e9, total=15.8e9, count=1, bf16=False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+        monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: list(arch))
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (int(free), int(total)))
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("capability", "arch", "has"),
+    [
+        ((7, 5), ("sm_75", "sm_80", "sm_90"), True),
+        ((8, 6), ("sm_75", "sm_80", "sm_90"), True),  # an older one of the same generation
+        ((7, 0), ("sm_75", "sm_80", "sm_90"), False),  # V100, with a build for CUDA 13
+        ((6, 1), ("sm_75", "sm_80"), False),  # GTX 10
+        ((9, 0), ("sm_80", "sm_90a"), True),
+        ((12, 0), ("sm_90", "compute_90"), True),  # compiled for it when it starts
+        ((8, 0), ("sm_90", "compute_90"), False),
+    ],
+)
+def test_a_gpu_that_pytorch_has_no_kernels_for_is_known(capability, arch, has, gpu):
+    gpu(capability, arch)
+    assert has_kernels(CUDA) is has
+
+
+def test_doctor_tells_what_the_gpu_is_and_trains_in_what_training_does(gpu):
+    gpu(count=2)
+    said = str(doctor._device())
+    assert said == "OK   device     cuda: Tesla T4; trains in fp16; 14.0 of 15.8 GB free; 2 of them; sm_75"
+    assert Speed().resolve(CUDA) == "fp16"
+    gpu((8, 9), ("sm_80",), bf16=True)
+    assert "trains in bf16" in str(doctor._device())
+    gpu((7, 0), bf16=False)
+    assert "FIX  device" in (said := str(doctor._device()))
+    assert "no kernels for sm_70" in said
+
+
+@pytest.fixture
+def torchrun(monkeypatch, gpu):
+    """A function that pretends to one of torchrun's processes on a machine with GPUs; what it asked for."""
+    asked = {}
+
+    def pretend(local_rank, gpus):
+        gpu(count=gpus)
+        told = {"RANK": local_rank, "LOCAL_RANK": local_rank, "WORLD_SIZE": 4, "MASTER_PORT": 1, "MASTER_ADDR": "here"}
+        for name, value in told.items():
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.setattr(torch.cuda, "set_device", lambda device: asked.update(set=device))
+        monkeypatch.setattr(dist, "init_process_group", lambda *args, **named: asked.update(named, backend=args))
+        return asked
+
+    return pretend
+
+
+def test_nccl_is_told_its_device(torchrun):
+    asked = torchrun(local_rank=3, gpus=4)
+    distributed.start()
+    assert asked["backend"] == ("nccl",)
+    assert asked["device_id"] == asked["set"] == torch.device("cuda", 3)
+
+
+def test_a_process_without_a_gpu_of_its_own_is_refused(torchrun):
+    asked = torchrun(local_rank=1, gpus=1)
+    with pytest.raises(ValueError, match="process 1 of this machine has no GPU: it has 1; --nproc-per-node 1"):
+        distributed.start()
+    assert asked == {}
+
+
+def test_a_forecast_goes_through_epochs_until_it_is_warm(tiny_data, monkeypatch):  # noqa: F811
+    steps, plain = [], Trainer.take_step
+    monkeypatch.setattr(Trainer, "take_step", lambda self, *rest: (steps.append(self.step), plain(self, *rest))[1])
+    monkeypatch.setitem(forecast.PROBED, "cpu", (5, 20))
+    recipe = dataclasses.replace(TINY, batch_size=len(tiny_data.train_labels) // 2)
+    forecast.forecast(probe(), tiny_data, recipe, Speed(precision="fp32"))
+    assert len(steps) == 25
+    assert max(steps) < recipe.epochs * 2  # learning rates are those of the run
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_broken_photographs_of_all_processes_are_named(rank, tmp_path, monkeypatch, capsys):
+    """All but the first have no standard output."""
+    from PIL import Image
+
+    for split in ("train", "val"):
+        for name in "ab":
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(4):
+                Image.new("RGB", (40, 40)).save(tmp_path / split / name / f"{i}.jpg")
+    (tmp_path / "train" / "a" / "0.jpg").write_bytes(b"")
+    monkeypatch.setenv("RANK", rank)
+    data = dataclasses.replace(imagenet.dataset(tmp_path), bad_images="skip", workers=0)
+    list(data.train_batches([torch.arange(8)], 0, 0))
+    told = capsys.readouterr()
+    assert "left out: " in (told.out if rank == "0" else told.err)
+
+
+def test_a_graph_wants_a_gpu_and_a_fused_update(tiny_data):  # noqa: F811
+    with pytest.raises(ValueError, match="graph=True needs one NVIDIA GPU and no torchrun; got cpu"):
+        fit(probe(), tiny_data, TINY, speed=Speed(graph=True))
+    for other in ({"compile": True}, {"fused": False}):
+        with pytest.raises(ValueError, match="graph=True needs fused=True and compile=False"):
+            Speed(graph=True, **other)
+
+
+def test_a_graph_is_recorded_and_read(tiny_data, tmp_path):  # noqa: F811
+    result = fit(probe(), tiny_data, TINY)
+    assert "graph" not in result.switches
+    switched = dataclasses.replace(result, switches=result.switches | {"graph": True})
+    results.save([switched], tmp_path / "result.json")
+    assert results.read(tmp_path / "result.json") == [switched]
+    content = json.loads((tmp_path / "result.json").read_text())
+    content["runs"][0]["switches"]["graph"] = "yes"
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="graph"):
+        results.read(tmp_path / "result.json")
+
+
+def test_pictures_are_brought_to_where_the_network_is():
+    """On the meta device, where nothing can be mixed with the CPU's."""
+    model = probe().to("meta").eval()
+    x = torch.randn(2, 3, 32, 32)
+    assert {gate.device.type for gate in explain.capture_gates(model, x, ["layer1"]).values()} == {"meta"}
+    # These come as far as reading a number, which the meta device has none of; with the pictures on the CPU, not so far.
+    with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta"):
+        explain.grad_cam(model, x, layer="layer1")
+    with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta"):
+        deletion(model, x, torch.rand(2, 32, 32), torch.tensor([0, 1]), steps=2)
