@@ -148,7 +148,7 @@ def test_pictures_are_brought_to_where_the_network_is():
     model = probe().to("meta").eval()
     x = torch.randn(2, 3, 32, 32)
     assert {gate.device.type for gate in explain.capture_gates(model, x, ["layer1"]).values()} == {"meta"}
-    # These come as far as reading a number, which the meta device has none of; with the pictures on the CPU, not so far.
+    # These come as far as reading a number, of which the meta device has none. Pictures on the CPU end them before.
     with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta"):
         explain.grad_cam(model, x, layer="layer1")
     with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta"):
