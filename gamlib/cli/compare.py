@@ -6,21 +6,8 @@ from pathlib import Path
 from gamlib import data, results
 from gamlib._checks import check_seed
 from gamlib._files import file_name
-from gamlib.cli.options import (
-    Command,
-    UsageError,
-    add_run_options,
-    attention_help,
-    check_network,
-    check_reduction,
-    chosen_data,
-    chosen_recipe,
-    chosen_speed,
-    known,
-    name,
-    unusual_options,
-    usable,
-)
+from gamlib.cli import options as shared
+from gamlib.cli.options import Command, UsageError, known, name, usable
 from gamlib.compare import compare
 
 
@@ -31,11 +18,11 @@ def add(commands) -> None:
     command = Command(commands, "compare", meaning, example, run)
     names = f"any of {', '.join(data.list_datasets())}; puzzles for all three"
     command.add("--data", name, "NAME", names, nargs="+", default=["puzzles-joint"])
-    command.add("--attention", name, "NAME", attention_help(), nargs="+", default=["none", "se", "gam"])
+    command.add("--attention", name, "NAME", shared.attention_help(), nargs="+", default=["none", "se", "gam"])
     command.add("--seeds", int, "N", "one run each, 0 or more", nargs="+", default=[0])
     control = "also plain networks widened to the parameters and to the MACs of this attention's network"
     command.add("--control", name, "NAME", control)
-    add_run_options(command)
+    shared.add_run_options(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,16 +32,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.model is None and len({known(each).model for each in names}) > 1:
         raise UsageError("these data sets have different default networks; choose one for all with --model")
     model = arguments.model or known(names[0]).model
-    recipe = chosen_recipe(arguments, names[0], model)
+    recipe = shared.chosen_recipe(arguments, names[0], model)
     for seed in arguments.seeds:
         usable(check_seed, seed)
     others = [arguments.control] if arguments.control else []
     for attention in [*arguments.attention, *others]:
-        check_network(model, attention, arguments.reduction, arguments.stem)
-    check_reduction(arguments.reduction, [*arguments.attention, *others])
-    datasets = [chosen_data(arguments, each) for each in names]
+        shared.check_network(model, attention, arguments.reduction, arguments.stem)
+    shared.check_reduction(arguments.reduction, [*arguments.attention, *others])
+    datasets = [shared.chosen_data(arguments, each) for each in names]
     out = arguments.out or Path("runs") / file_name(
-        "compare", *arguments.data, model, recipe.label, *unusual_options(arguments, arguments.reduction)
+        "compare", *arguments.data, model, recipe.label, *shared.unusual_options(arguments, arguments.reduction)
     )
     runs = usable(
         compare,
@@ -68,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.control,
         arguments.stem,
         resume=arguments.resume,
-        speed=chosen_speed(arguments),
+        speed=shared.chosen_speed(arguments),
         save_every=arguments.save_every,
     )
     print(results.table(runs))

@@ -10,18 +10,8 @@ from torch import nn
 from gamlib import data
 from gamlib._paths import recorded
 from gamlib.attention import is_known, list_attention
-from gamlib.cli.options import (
-    Command,
-    UsageError,
-    add_data_options,
-    add_speed_options,
-    chosen_data,
-    chosen_speed,
-    first_line,
-    folder,
-    name,
-    usable,
-)
+from gamlib.cli import options as shared
+from gamlib.cli.options import Command, UsageError, folder, name, usable
 from gamlib.models import create_model
 from gamlib.models.weights import load_strictly, unpack
 from gamlib.training import checkpoint, evaluate
@@ -35,8 +25,8 @@ def add(commands) -> None:
     kinds = "a run's folder, or its checkpoint-*.pt or weights.safetensors, or one of data/zoo"
     command.add("checkpoint", folder, "CHECKPOINT", kinds)
     command.add("--data", name, "NAME", "by default the data that it was trained on")
-    add_data_options(command)
-    add_speed_options(command, trains=False)
+    shared.add_data_options(command)
+    shared.add_speed_options(command, trains=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,9 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
     model, trained_on, classes = load(arguments.checkpoint)
     known = data.list_datasets()
     photographs = "imagenet@112" if trained_on.endswith("@112") else "imagenet"
-    dataset = chosen_data(arguments, arguments.data or (trained_on if trained_on in known else photographs), True)
+    dataset = shared.chosen_data(
+        arguments, arguments.data or (trained_on if trained_on in known else photographs), True
+    )
     check_classes(classes, dataset)
-    tested = usable(evaluate, model, dataset, chosen_speed(arguments))
+    tested = usable(evaluate, model, dataset, shared.chosen_speed(arguments))
     print(f"{model.spec['name']} + {model.spec['attention']} on {dataset.test_count:,} test images of {dataset.name}:")
     print(
         f"top-1 error {tested['test_top1_error']:.2f}%, top-5 error {tested['test_top5_error']:.2f}%, "
@@ -122,4 +114,4 @@ def build(network: dict[str, object], path: Path) -> nn.Module:
     try:
         return usable(create_model, **network)
     except (TypeError, RuntimeError, OverflowError) as error:
-        raise UsageError(f"{path}: {first_line(error)}; was it written by another version of gamlib?") from error
+        raise UsageError(f"{path}: {shared.first_line(error)}; was it written by another version of gamlib?") from error

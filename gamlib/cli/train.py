@@ -11,20 +11,8 @@ from gamlib._checks import check_seed
 from gamlib._device import best_device
 from gamlib._files import file_name
 from gamlib.attention import full_options, label_of, variant
-from gamlib.cli.options import (
-    Command,
-    add_run_options,
-    attention_help,
-    check_network,
-    check_reduction,
-    chosen_data,
-    chosen_recipe,
-    chosen_speed,
-    known,
-    name,
-    unusual_options,
-    usable,
-)
+from gamlib.cli import options as shared
+from gamlib.cli.options import Command, known, name, usable
 from gamlib.cost import count_macs, count_parameters
 from gamlib.models import create_model, fitting_stem
 from gamlib.training import distributed, fit, memory
@@ -37,19 +25,19 @@ def add(commands) -> None:
     command = Command(commands, "train", "train one network; run again, it goes on", example, run)
     names = f"one of {', '.join(data.list_datasets())}"
     command.add("--data", name, "NAME", names, default="puzzles-joint")
-    command.add("--attention", name, "NAME", attention_help(), default="none")
+    command.add("--attention", name, "NAME", shared.attention_help(), default="none")
     command.add("--seed", int, "N", "of the weights and of the order of the images, 0 or more", default=0)
-    add_run_options(command)
+    shared.add_run_options(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan, train, and print the result."""
     model_name = arguments.model or known(arguments.data).model
-    recipe, speed = chosen_recipe(arguments, arguments.data, model_name), chosen_speed(arguments)
+    recipe, speed = shared.chosen_recipe(arguments, arguments.data, model_name), shared.chosen_speed(arguments)
     usable(check_seed, arguments.seed)
-    check_network(model_name, arguments.attention, arguments.reduction, arguments.stem)
-    check_reduction(arguments.reduction, [arguments.attention])
-    dataset = chosen_data(arguments, arguments.data)
+    shared.check_network(model_name, arguments.attention, arguments.reduction, arguments.stem)
+    shared.check_reduction(arguments.reduction, [arguments.attention])
+    dataset = shared.chosen_data(arguments, arguments.data)
     attention, options = variant(arguments.attention, arguments.reduction)
     stem = arguments.stem or fitting_stem(model_name, dataset.image_shape)
     torch.manual_seed(arguments.seed)
@@ -57,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     label = label_of(model.spec)
     reduction = model.spec["attention_options"].get("reduction")
     usual = None if reduction is None else full_options(attention, {})["reduction"]
-    unusual = unusual_options(arguments, None if reduction == usual else reduction)
+    unusual = shared.unusual_options(arguments, None if reduction == usual else reduction)
     parts = [dataset.name, model_name, label, recipe.label, *unusual, f"seed{arguments.seed}"]
     out = arguments.out or Path("runs") / file_name(*parts)
 
