@@ -90,6 +90,16 @@ def test_a_stop_while_a_save_is_due_between_two_looks(tmp_path):
     assert [len(told["rates"]) for _, told, _ in ends] == [20, 20]
 
 
+def test_processes_that_see_other_folders_do_not_train_on(tmp_path):
+    """As two machines do whose output folder is not shared: one would go on, and the other begin."""
+    (first,) = [ended(process) for process in start_together(1, tmp_path / "0", "--signal", 15, "--at", 12)]
+    assert first[0] == 143
+    for code, told, _ in [ended(process) for process in start_together(2, tmp_path, "--apart")]:
+        assert code == 2
+        assert "holds something else for each process; give a folder that all of them share" in told["error"]
+        assert told["rates"] == []
+
+
 def test_a_clusters_own_variables_are_not_torchruns(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -57,11 +57,14 @@ def main() -> int:
     parser.add_argument("--signal", type=int, help="which this process sends itself")
     parser.add_argument("--at", type=int, help="within which step, from 0")
     parser.add_argument("--rank", type=int, default=0, help="the process that does")
+    parser.add_argument("--apart", action="store_true", help="a folder OUT/RANK for each process, as by mistake")
     parser.add_argument("--look-every", type=int, default=1, help="steps; 10 on a GPU")
     arguments = parser.parse_args()
     LOOK_EVERY["cpu"] = arguments.look_every
     torch.set_num_threads(1)
     distributed.start()
+    if arguments.apart:
+        arguments.out /= str(distributed.rank())
     told = {"rates": [], "saves": 0}
     take_step, save = Trainer.take_step, RunFolder.save
 

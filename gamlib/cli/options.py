@@ -133,7 +133,13 @@ def add_data_options(command: Command) -> None:
 def add_speed_options(command: Command, trains: bool = True) -> None:
     """An option for each switch of Speed; where nothing `trains`, for those that a test takes."""
     command.group("speed: nothing here changes more than the rounding")
-    command.add("--precision", PRECISIONS, "", "auto: what the device is fast in", default=Speed.precision)
+    command.add(
+        "--precision",
+        PRECISIONS,
+        "",
+        "auto: what the device is fast in; fp32: convolutions round to TF32 on newer GPUs",
+        default=Speed.precision,
+    )
     command.add("--channels-last", bool, "", "memory layout (by default on)", default=Speed.channels_last)
     if trains:
         command.add("--fused", bool, "", "update in one kernel (by default on)", default=Speed.fused)

@@ -89,6 +89,14 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     return values
 
 
+def same(value: int, device: torch.device) -> bool:
+    """Whether all processes have the same number."""
+    both = torch.tensor([value, -value], device=device)
+    if dist.is_initialized():
+        dist.all_reduce(both, dist.ReduceOp.MAX)
+    return bool(both[0] == -both[1])
+
+
 def broadcast_buffers(model: nn.Module) -> None:
     """Give every process the first one's BatchNorm statistics."""
     if dist.is_initialized():

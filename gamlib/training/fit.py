@@ -11,6 +11,7 @@ from gamlib._checks import check_seed
 from gamlib.data import Data, DataError
 from gamlib.results import Result
 from gamlib.training import distributed
+from gamlib.training.checkpoint import CheckpointError
 from gamlib.training.folder import RunFolder
 from gamlib.training.interrupt import Interrupt, Stopped
 from gamlib.training.recipes import Recipe
@@ -73,6 +74,9 @@ def fit(
         own = trainer.state()
         state = folder.load(own)
         finished = folder.finished(trainer.model, own, state)
+        found = -1 if state is None else state["step"]
+        if not distributed.same(found + trainer.steps + 1 if finished else found, trainer.device):
+            raise CheckpointError(f"{out} holds something else for each process; give a folder that all of them share")
         distributed.barrier()
         if finished is not None:
             model.eval()

@@ -14,7 +14,9 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 class Speed:
     """Switches. A test trains with each of them on and off, and compares the loss curves."""
 
-    precision: str = "auto"  # of convolutions and matrix products: "fp32", "bf16", "fp16" (GPU: with a loss scaler)
+    # Of convolutions and matrix products: "fp32" (on GPUs from Ampere on, PyTorch rounds what enters a convolution to
+    # TF32, 11 bits, by default), "bf16", "fp16" (GPU: with a loss scaler).
+    precision: str = "auto"
     channels_last: bool = True  # the memory layout that convolutions are fastest in; GAM's MLP needs no copy in it
     fused: bool = True  # one kernel for the whole update, which can also leave it out without asking the host
     compile: bool = False  # torch.compile: a minute at the start, then faster steps on a GPU
