@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import MultiStepLR, OneCycleLR
 from gamlib import create_model, results
 from gamlib.course import profile
 from gamlib.data import Dataset, puzzles
-from gamlib.training import CheckpointError, Diverged, Recipe, Speed, evaluate, fit, recipes
+from gamlib.training import CheckpointError, Diverged, Recipe, Speed, checkpoint, evaluate, fit, recipes
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.metrics import count, cross_entropy, means
 from gamlib.training.trainer import Trainer, check_batches
@@ -536,3 +536,14 @@ def test_one_image_among_two_processes_is_too_few(monkeypatch):
     monkeypatch.setattr("gamlib.training.distributed.world_size", lambda: 2)
     with pytest.raises(ValueError, match="batch_size=1 leaves a last batch of 1 of 100 images for 2 processes"):
         check_batches(100, 1)
+
+
+def test_after_an_epoch_a_checkpoint_is_written_unless_one_is_quite_new(tiny_data, tmp_path, monkeypatch):
+    """With large networks and short epochs a GPU would wait for the disk. After the last epoch there is one."""
+    steps = TINY.epochs * -(-len(tiny_data.train_labels) // TINY.batch_size)
+    for recent, kept in ((20.0, [steps, 0]), (0.0, [steps, steps - steps // TINY.epochs])):
+        monkeypatch.setattr("gamlib.training.folder.RECENT", recent)
+        out = tmp_path / str(recent)
+        fit(probe(), tiny_data, TINY, out=out)
+        assert [int(path.stem.rpartition("-")[2]) for path in checkpoint.paths(out)] == kept
+        assert len((out / "metrics.jsonl").read_text().splitlines()) == TINY.epochs

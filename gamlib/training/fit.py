@@ -50,7 +50,8 @@ def fit(
         resume: "auto" goes on from the newest checkpoint in `out`, and returns the result at once where the run is
             finished; "no" starts again, and removes what an earlier run left there.
         speed: precision, layout, fused update, compilation; None is `Speed()`.
-        save_every: seconds from one checkpoint to the next within an epoch. One is written after each epoch, too.
+        save_every: seconds from one checkpoint to the next within an epoch. One is written after each epoch, too,
+            unless the last one is quite new: a GPU would wait for the disk.
         tensorboard: whether to write the curves for TensorBoard, too, where it is installed.
         before_start: called before the first step of a run that is not finished, in every process.
 
@@ -116,7 +117,8 @@ def follow(trainer: Trainer, folder: RunFolder, interrupt: Interrupt, bar: tqdm)
             stop(trainer, folder, interrupt)
     trainer.end_epoch()
     bar.set_postfix_str(f"test error {trainer.curves[-1]['test_top1_error']:.1f}%")
-    folder.save(trainer.state())
+    if trainer.epoch == trainer.recipe.epochs or not folder.is_recent():
+        folder.save(trainer.state())
     folder.log(trainer.curves)
 
 

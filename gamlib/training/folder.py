@@ -14,6 +14,7 @@ from gamlib.results import Result
 from gamlib.results.charts import write_curves
 from gamlib.training import checkpoint, distributed
 
+RECENT = 20.0  # seconds
 RESULT, WEIGHTS, LOG, CURVES = "result.json", "weights.safetensors", "metrics.jsonl", "curves.png"
 
 
@@ -134,6 +135,10 @@ class RunFolder:
     def is_due(self) -> bool:
         """Whether the last checkpoint is so old that another should be written."""
         return self.writes and time.monotonic() - self.last_saved >= self.save_every
+
+    def is_recent(self) -> bool:
+        """Whether the last checkpoint is so new that the end of an epoch needs none."""
+        return time.monotonic() - self.last_saved < RECENT
 
     def log(self, curves: list[dict[str, int | float]]) -> None:
         """Write metrics.jsonl: a line an epoch, and whole each time, so that after a resume no epoch stands twice."""
