@@ -120,10 +120,10 @@ def test_evaluate_refuses_other_classes(tmp_path, capsys, monkeypatch):
             (tuple("0123456789a"), "10 against 11"),
         ]:
             other = dataclasses.replace(data_set, classes=classes, num_classes=len(classes))
-            monkeypatch.setattr("gamlib.cli.evaluate.chosen_data", lambda *_, other=other: other)
+            monkeypatch.setattr("gamlib.cli.options.chosen_data", lambda *_, other=other: other)
             assert main(["evaluate", str(path)]) == 2
             assert said in capsys.readouterr().err
-        monkeypatch.setattr("gamlib.cli.evaluate.chosen_data", lambda *_: dataclasses.replace(data_set, classes=()))
+        monkeypatch.setattr("gamlib.cli.options.chosen_data", lambda *_: dataclasses.replace(data_set, classes=()))
         assert main(["evaluate", str(path)]) == 0
 
 
