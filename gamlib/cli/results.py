@@ -30,11 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--chart draws the runs of one network on one data set; name their source")
     if arguments.chart is not None and arguments.chart.suffix.lower() != ".png":
         raise UsageError(f"--chart writes a PNG: a name that ends in .png, got {str(arguments.chart)!r}")
-    if (
-        len(arguments.source) == 1
-        and (log := Path(arguments.source[0]) / LOG).is_file()
-        and not is_finished(log.parent)
-    ):
+    if len(arguments.source) == 1 and (log := Path(arguments.source[0]) / LOG).is_file() and not written(log.parent):
         if arguments.against is not None or arguments.chart is not None:
             raise UsageError(f"{log.parent} is not finished yet; --against and --chart are for results")
         print(progress(log))
@@ -60,9 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def is_finished(path: Path) -> bool:
-    """Whether a run or a comparison has left its result."""
-    return any((path / name).is_file() for name in ("compare.json", "result.json"))
+def written(path: Path) -> list[Path]:
+    """What a comparison or a run has left as its result; [] where it is not finished."""
+    return [path / name for name in ("compare.json", "result.json") if (path / name).is_file()]
 
 
 def progress(log: Path) -> str:
@@ -109,8 +105,7 @@ def read(source: str) -> list[Result]:
     except argparse.ArgumentTypeError as error:
         raise UsageError(error) from None
     if path.is_dir():
-        found = [path / name for name in ("compare.json", "result.json") if (path / name).is_file()]
-        if not found:
+        if not (found := written(path)):
             raise UsageError(f"{path} holds neither compare.json nor result.json, so no run that is finished")
         return usable(results.read, found[0])
     if path.suffix == ".json":

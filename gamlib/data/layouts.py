@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from gamlib.data.dataset import DataError
 from gamlib.data.images import SUFFIXES, shown
-from gamlib.data.listing import contents, few, list_images
+from gamlib.data.listing import contents, few, list_images, walk
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 CSV, TINY, KAGGLE = "LOC_val_solution.csv", "val_annotations.txt", "ILSVRC/Data/CLS-LOC"
@@ -51,7 +51,6 @@ class Layout:
     val: Path  # a folder of images, or an archive of them
     labels: Path | None  # which class each of these has; None where they lie in folders of their classes
     cut: dict[str, str] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)  # of the classes whose archive was read: folder -> images
 
     def __str__(self) -> str:
         return ", ".join(shown(path) for path in (self.train, self.val, self.labels) if path is not None)
@@ -61,7 +60,7 @@ class Layout:
         trees = [path for path in (self.train, self.val) if path.is_dir()]
         sizes = [path.stat().st_size for path in (self.train, self.val) if path not in trees]
         for tree in trees:
-            sizes += [file.stat().st_size for file in tree.rglob("*") if file.is_file()]
+            sizes += [size or 0 for _, size in walk(tree, ".")]
         return sum(sizes)
 
     def photographs(self, target: Path) -> Iterator[Photograph]:
@@ -100,13 +99,13 @@ class Layout:
             for name, content in _archives(self.train):
                 found = True
                 if not _holds_all(target / "train" / name):
-                    yield from self._class(name, content())
+                    yield from self._class(name, content(), target)
         except tarfile.TarError:
             self.cut["train"] = f"{shown(self.train)} is damaged or cut off; {AGAIN}"
         if self.train.is_file() and not found and "train" not in self.cut:
             self.cut["train"] = f"{shown(self.train)} holds no archives of classes, such as n01440764.tar"
 
-    def _class(self, name: str, content: bytes) -> Iterator[Photograph]:
+    def _class(self, name: str, content: bytes, target: Path) -> Iterator[Photograph]:
         home, count = f"train/{name}", 0
         try:
             with tarfile.open(fileobj=io.BytesIO(content)) as inner:
@@ -116,9 +115,10 @@ class Layout:
                     count += 1
             if not count:
                 self.cut[home] = f"{name}.tar in {shown(self.train)} holds no images"
+            else:  # what is on its way, or can't be written, will be missing when a repeat counts
+                (target / home / COMPLETE).write_text(str(count))
         except tarfile.TarError:
             self.cut[home] = f"{name}.tar in {shown(self.train)} is damaged or cut off after {count:,} images; {AGAIN}"
-        self.counts[home] = count
 
     def _val(self) -> Iterator[Photograph]:
         if self.val.is_dir():

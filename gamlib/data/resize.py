@@ -4,7 +4,6 @@ import contextlib
 import errno
 import functools
 import io
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -19,8 +18,8 @@ from gamlib.data import layouts
 from gamlib.data.dataset import DataError
 from gamlib.data.imagenet import RESIZED
 from gamlib.data.images import BadImage, open_image, shown
-from gamlib.data.layouts import COMPLETE, Photograph
-from gamlib.data.listing import contents, few, list_images
+from gamlib.data.layouts import Photograph
+from gamlib.data.listing import few, list_images
 from gamlib.data.parallel import map_files
 
 QUALITY = 90  # of JPEGs
@@ -77,42 +76,30 @@ def resize_tree(source: Path, target: Path) -> Report:
 
 
 def _write_all(photographs: Iterator[Photograph], size: int, target: Path, layout: layouts.Layout | None) -> Report:
-    report, home, failed = Report(), None, set()
-    for photograph, line in map_files(
-        functools.partial(_resize, target), _with_folders(photographs, target), size, "B"
-    ):
+    report = Report()
+    for _, line in map_files(functools.partial(_resize, target), _with_folders(photographs, target), size, "B"):
         if line is not None:
             report.bad.append(line)
-            failed.add(os.path.dirname(photograph.target))
         report.written += line is None
-        if layout is not None and (now := os.path.dirname(photograph.target)) != home:
-            _mark(target, home, layout, failed)
-            home = now
     if layout is not None:
-        for home in layout.counts:
-            _mark(target, home, layout, failed)
+        there = {split: _classes(target, split) for split in layouts.OFFICIAL}
         report.bad += layout.cut.values()
-        report.notes = [*filter(None, [layouts.devkit_note(layout.labels)]), *_counts(target)]
-        train, val = (
-            set(contents(target / split)[0] if (target / split).is_dir() else ()) for split in layouts.OFFICIAL
-        )
-        if lone := sorted(train ^ val):
+        report.notes = [*filter(None, [layouts.devkit_note(layout.labels)]), *_counts(there)]
+        if lone := sorted(there["train"].keys() ^ there["val"].keys()):
             report.bad.append(f"not in both, train/ and val/: {few(lone, 'class folder')}")
     return report
 
 
-def _mark(target: Path, home: str | None, layout: layouts.Layout, failed: set[str]) -> None:
-    """Remember that a class's archive was read to its end, and nothing in it was broken."""
-    if home in layout.counts and home not in failed and home not in layout.cut:
-        (target / home / COMPLETE).write_text(str(layout.counts.get(home, 0)))
+def _classes(target: Path, split: str) -> Counter[str]:
+    """Class -> number of its images."""
+    images = list_images(target, split) if (target / split).is_dir() else []
+    return Counter(path.split("/")[1] for path, _ in images)
 
 
-def _counts(target: Path) -> Iterator[str]:
+def _counts(there: dict[str, Counter[str]]) -> Iterator[str]:
     """How many classes and images there are now, where they are not ImageNet's."""
     for split, expected in layouts.OFFICIAL.items():
-        images = (
-            Counter(path.split("/")[1] for path, _ in list_images(target, split)) if (target / split).is_dir() else {}
-        )
+        images = there[split]
         if (len(images), sum(images.values())) != expected:
             yield (
                 f"{split}/ has {len(images):,} classes with {sum(images.values()):,} images; "
