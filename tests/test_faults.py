@@ -8,6 +8,8 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -300,6 +302,56 @@ def test_a_checkpoint_is_due_by_the_clock(tmp_path, monkeypatch):
         assert not folder.is_due()
     with pytest.raises(ValueError, match="save_every must be 0 seconds or more, got nan"):
         RunFolder(tmp_path, float("nan"), False)
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """Lets a checkpoint be written when it is set."""
+    ready, save = threading.Event(), checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda *given: (ready.wait(20), save(*given)))
+    return ready
+
+
+def test_training_goes_on_while_a_checkpoint_is_written_and_does_not_reach_it(tmp_path, slow_disk):
+    with RunFolder(tmp_path, 0, False) as folder:
+        moving = state(1) | {"curves": [{"epoch": 1}]}
+        folder.save(moving)
+        moving["model"]["weight"].zero_()
+        moving["curves"].append({"epoch": 2})
+        assert checkpoint.paths(tmp_path) == []
+        slow_disk.set()
+        folder.wait()
+        found = checkpoint.load(tmp_path, {"seed": "0"})
+    assert torch.equal(found["model"]["weight"], state(1)["model"]["weight"])
+    assert found["curves"] == [{"epoch": 1}]
+
+
+def test_a_run_does_not_end_before_its_checkpoint_is_written(tmp_path, slow_disk):
+    threading.Timer(0.3, slow_disk.set).start()
+    with pytest.raises(KeyError), RunFolder(tmp_path, 0, False) as folder:
+        folder.save(state(1))
+        raise KeyError
+    assert len(checkpoint.paths(tmp_path)) == 1
+
+
+def test_a_checkpoint_that_could_not_be_written_ends_the_run_at_the_next_chance(tmp_path, monkeypatch):
+    def fail(*_):
+        raise CheckpointError("the disk is full")
+
+    monkeypatch.setattr(checkpoint, "save", fail)
+    for ask in (RunFolder.wait, RunFolder.is_due, lambda folder: folder.save(state(2)), lambda folder: None):
+        with pytest.raises(CheckpointError, match="the disk is full"), RunFolder(tmp_path, 300, False) as folder:
+            folder.save(state(1))
+            while not folder._writing.done():
+                time.sleep(0.01)
+            ask(folder)
+    with (
+        pytest.warns(UserWarning, match="the disk is full"),
+        pytest.raises(KeyError),
+        RunFolder(tmp_path, 300, False) as folder,
+    ):
+        folder.save(state(1))
+        raise KeyError
 
 
 def test_file_and_folder_are_brought_to_the_disk(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Saves and loads the state of a run, so that it can go on where it stopped, whatever stopped it."""
 
+import copy
 import hashlib
 import io
 import re
@@ -60,6 +61,17 @@ def save(state: dict[str, object], folder: Path) -> None:
         ) from error
     for old in paths(folder)[KEPT:]:
         old.unlink()
+
+
+def copied(value: object) -> object:
+    """A copy of nested dicts and lists with tensors, in the CPU's memory: training changes the tensors in place."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        new = copy.copy(value)  # a state_dict carries its version as an attribute
+        new.update((key, copied(item)) for key, item in value.items())
+        return new
+    return [copied(item) for item in value] if isinstance(value, list) else value
 
 
 def load(

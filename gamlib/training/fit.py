@@ -125,6 +125,7 @@ def follow(trainer: Trainer, folder: RunFolder, interrupt: Interrupt, bar: tqdm)
 def stop(trainer: Trainer, folder: RunFolder, interrupt: Interrupt) -> None:
     """Save and raise Stopped."""
     folder.save(trainer.state())
+    folder.wait()
     distributed.barrier()  # no process leaves before the main process has saved
     at = f"Stopped after step {trainer.step:,} of {trainer.steps:,}"
     kept = f"saved in {folder.path}; the same command, or the same cell, goes on from there"

@@ -3,6 +3,7 @@
 import json
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from torch import nn
@@ -39,6 +40,7 @@ class RunFolder:
         self.save_every, self.last_saved = save_every, time.monotonic()
         self.tensorboard, self._writer = tensorboard, None
         self._lock = None
+        self._thread, self._writing = ThreadPoolExecutor(1), None
 
     def __enter__(self) -> "RunFolder":
         if self.writes:
@@ -55,11 +57,18 @@ class RunFolder:
 
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self._thread.shutdown()
         if self._lock is not None:
             self._lock.close()
         if self._writer is not None:
             self._writer.close()
+        try:
+            self.wait()
+        except checkpoint.CheckpointError as error:
+            if kind is None:
+                raise
+            warnings.warn(str(error), stacklevel=2)  # besides what ends the run
 
     def clear(self) -> None:
         """Remove what an earlier run left here."""
@@ -127,13 +136,30 @@ class RunFolder:
         return result
 
     def save(self, state: dict[str, object]) -> None:
-        """Write a checkpoint."""
+        """Begin to write a checkpoint, of a copy: training goes on meanwhile.
+
+        Raises:
+            CheckpointError: where the one before it could not be written.
+        """
         if self.writes:
-            checkpoint.save(state, self.path)
+            self.wait()
+            self._writing = self._thread.submit(checkpoint.save, checkpoint.copied(state), self.path)
             self.last_saved = time.monotonic()
 
+    def wait(self) -> None:
+        """Return when the last checkpoint is on the disk. Raises CheckpointError where it could not be written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
     def is_due(self) -> bool:
-        """Whether the last checkpoint is so old that another should be written."""
+        """Whether the last checkpoint is so old that another should be written.
+
+        Raises:
+            CheckpointError: where the last one, as it turns out, could not be written.
+        """
+        if self._writing is not None and self._writing.done():
+            self.wait()
         return self.writes and time.monotonic() - self.last_saved >= self.save_every
 
     def is_recent(self) -> bool:
@@ -166,6 +192,7 @@ class RunFolder:
     def finish(self, state: dict[str, object], result: Result) -> None:
         """Write the weights, then the result: where it stands, the run is complete. Then a chart of the curves."""
         if self.writes:
+            self.wait()
             # Contiguous copies: safetensors refuses tensors that share memory, as tied weights do.
             weights = {key: value.detach().cpu().clone().contiguous() for key, value in state["model"].items()}
             about = {key: json.dumps(state[key]) for key in ("network", "classes", "run")} | {"data": result.data}
