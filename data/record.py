@@ -23,7 +23,7 @@ from check_plan import check
 from safetensors.torch import load_file
 
 from gamlib import cli, create_model, data, results
-from gamlib._device import best_device, device_name
+from gamlib._device import device_name, device_of
 from gamlib._files import write
 from gamlib._paths import PACKAGE
 from gamlib.cli.options import UsageError, usable
@@ -170,7 +170,7 @@ def chosen(studies: list[Study], arguments: argparse.Namespace) -> list[tuple[St
         runs = study.owed(folder)
         if not runs or (arguments.gpu and study.needs != "gpu"):
             continue
-        if study.needs == "gpu" and best_device().type == "cpu":
+        if study.needs == "gpu" and device_of("auto").type == "cpu":
             print(f"{study.name}: {len(runs)} runs that need a GPU")
         elif missing := [
             name for name in study.data if name.startswith("photos-") and not is_there(name, arguments.root)
@@ -274,7 +274,7 @@ class Costs:
     def __init__(self, study: Study, arguments: argparse.Namespace) -> None:
         self.study, self.arguments = study, arguments
         self.known: dict[tuple, float] = {}
-        here = device_name(best_device())
+        here = device_name(device_of("auto"))
         for run in study.recorded(arguments.plan.parent / "results"):
             if run.device == here:
                 self.known[plan.identity(run)[:3]] = run.seconds

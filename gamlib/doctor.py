@@ -137,10 +137,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _device() -> Finding:
     import torch
 
-    from gamlib._device import best_device, device_name, has_kernels
+    from gamlib._device import device_name, device_of, has_kernels
     from gamlib.training.speed import Speed
 
-    device = best_device()
+    device = device_of("auto")
     found = f"{device.type}: {device_name(device)}; trains in {Speed().resolve(device)}"
     if device.type == "cpu":
         advice = "no GPU: puzzles take minutes here, CIFAR-100 half an hour and more; on Colab, choose a GPU runtime"

@@ -7,12 +7,13 @@ import pytest
 import torch
 import torch.distributed as dist
 from test_training import TINY, probe, tiny_data  # noqa: F401 (a fixture)
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from gamlib import doctor, explain, results
+from gamlib import _device, cli, doctor, explain, results
 from gamlib._device import has_kernels
 from gamlib.course.faithfulness import deletion
 from gamlib.data import imagenet
-from gamlib.training import Speed, distributed, fit, forecast
+from gamlib.training import Speed, distributed, evaluator, fit, forecast, metrics
 from gamlib.training.trainer import Trainer
 
 CUDA = torch.device("cuda", 0)
@@ -153,3 +154,67 @@ def test_pictures_are_brought_to_where_the_network_is():
         explain.grad_cam(model, x, layer="layer1")
     with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta"):
         deletion(model, x, torch.rand(2, 32, 32), torch.tensor([0, 1]), steps=2)
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps", "xpu"])
+def test_a_device_that_is_not_here_is_refused_in_a_sentence(name, tiny_data, monkeypatch, capsys):  # noqa: F811
+    with pytest.raises(ValueError, match=f"device '{name}' is not here, .*; here: cpu"):
+        fit(probe(), tiny_data, TINY, speed=Speed(device=name))
+    assert cli.run(["train", "--device", name]) == 2
+    assert f"device '{name}' is not here" in capsys.readouterr().err
+    monkeypatch.setitem(_device.DEVICES, name, lambda: True)
+    assert _device.device_of(name).type == name
+
+
+def test_devices_are_known_by_name(gpu, monkeypatch):
+    with pytest.raises(ValueError, match=r"unknown device 'gpu'; allowed, .*auto"):
+        Speed(device="gpu")
+    assert _device.device_of("auto").type == "cpu"
+    gpu()
+    assert _device.device_of("auto").type == "cuda"
+    assert _device.device_of("cpu").type == "cpu"
+    for name, has in (("cpu", True), ("cuda", True), ("mps", False), ("xpu", False)):
+        assert (_device.counting_dtype(torch.device(name)) == torch.float64) is has
+    for name in ("mps", "xpu"):
+        assert Speed().resolve(torch.device(name)) == "fp32"
+        assert _device.device_name(torch.device(name)).startswith(f"{name} of ")
+
+
+def test_processes_on_the_cpu_of_a_machine_with_gpus_and_none_on_apples(torchrun):
+    asked = torchrun(local_rank=1, gpus=1)
+    distributed.start("cpu")
+    assert asked["backend"] == ("gloo",)
+    assert asked["device_id"] is None
+    with pytest.raises(ValueError, match="several processes need the device 'cuda' or 'cpu', got 'mps'"):
+        distributed.start("mps")
+
+
+class NoFloat64(TorchDispatchMode):
+    """As on Apple's GPU: whatever would be float64 is an error."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        for value in found if isinstance(found, tuple | list) else [found]:
+            if isinstance(value, torch.Tensor) and value.dtype == torch.float64:
+                raise TypeError(f"{function} makes float64")
+        return found
+
+
+def test_training_needs_no_float64_where_there_is_none(tiny_data, monkeypatch):  # noqa: F811
+    with_it = fit(probe(), tiny_data, TINY, speed=Speed(fused=False))
+    with pytest.raises(TypeError, match="makes float64"), NoFloat64():
+        fit(probe(), tiny_data, TINY, speed=Speed(fused=False))
+    for module in (evaluator, metrics):
+        monkeypatch.setattr(module, "counting_dtype", lambda device: torch.float32)
+    with NoFloat64():
+        without = fit(probe(), tiny_data, TINY, speed=Speed(fused=False))
+    for key in ("train_loss", "test_loss", "train_top1_error", "test_top1_error"):
+        assert without.curves[-1][key] == pytest.approx(with_it.curves[-1][key], rel=1e-6)
+
+
+def test_throughput_is_recorded_and_said(tiny_data, tmp_path, capsys):  # noqa: F811
+    result = fit(probe(), tiny_data, TINY, out=tmp_path)
+    for entry in result.curves:
+        assert entry["images_per_second"] > tiny_data.train_count / entry["seconds"] > 0  # a test's time is none of it
+        assert "memory" not in entry
+    assert results.read(tmp_path / "result.json") == [result]

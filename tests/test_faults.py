@@ -1,5 +1,6 @@
 """Nothing that happens to a run's process loses the run: kills, signals, full disks, damaged files."""
 
+import contextlib
 import os
 import random
 import resource
@@ -326,12 +327,23 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_does_not_reach_it(tm
     assert found["curves"] == [{"epoch": 1}]
 
 
-def test_a_run_does_not_end_before_its_checkpoint_is_written(tmp_path, slow_disk):
-    threading.Timer(0.3, slow_disk.set).start()
-    with pytest.raises(KeyError), RunFolder(tmp_path, 0, False) as folder:
+def end(folder, kind):
+    """End a run's folder as an error of this kind does; with None, as a whole run does."""
+    with folder:
         folder.save(state(1))
-        raise KeyError
-    assert len(checkpoint.paths(tmp_path)) == 1
+        while kind is not None and not folder._writing.done():
+            time.sleep(0.01)
+        if kind is not None:
+            raise kind
+
+
+def test_a_run_does_not_end_before_its_checkpoint_is_written(tmp_path, slow_disk):
+    for kind, out in ((None, tmp_path / "whole"), (KeyError, tmp_path / "ended")):
+        slow_disk.clear()
+        threading.Timer(0.3, slow_disk.set).start()
+        with contextlib.suppress(KeyError):
+            end(RunFolder(out, 0, False), kind)
+        assert len(checkpoint.paths(out)) == 1
 
 
 def test_a_checkpoint_that_could_not_be_written_ends_the_run_at_the_next_chance(tmp_path, monkeypatch):
@@ -339,19 +351,17 @@ def test_a_checkpoint_that_could_not_be_written_ends_the_run_at_the_next_chance(
         raise CheckpointError("the disk is full")
 
     monkeypatch.setattr(checkpoint, "save", fail)
-    for ask in (RunFolder.wait, RunFolder.is_due, lambda folder: folder.save(state(2)), lambda folder: None):
-        with pytest.raises(CheckpointError, match="the disk is full"), RunFolder(tmp_path, 300, False) as folder:
-            folder.save(state(1))
-            while not folder._writing.done():
-                time.sleep(0.01)
-            ask(folder)
-    with (
-        pytest.warns(UserWarning, match="the disk is full"),
-        pytest.raises(KeyError),
-        RunFolder(tmp_path, 300, False) as folder,
-    ):
+    for ask in (RunFolder.wait, RunFolder.is_due, lambda folder: folder.save(state(2))):
+        folder = RunFolder(tmp_path, 300, False)
         folder.save(state(1))
-        raise KeyError
+        while not folder._writing.done():
+            time.sleep(0.01)
+        with pytest.raises(CheckpointError, match="the disk is full"):
+            ask(folder)
+    with pytest.raises(CheckpointError, match="the disk is full"):
+        end(RunFolder(tmp_path, 300, False), None)
+    with pytest.raises(KeyError), pytest.warns(UserWarning, match="the disk is full"):
+        end(RunFolder(tmp_path, 300, False), KeyError)
 
 
 def test_file_and_folder_are_brought_to_the_disk(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import torch
 from gamlib import SE, cli, create_model, explain, list_attention
 from gamlib.course import check
 from gamlib.data import Dataset, puzzles
-from gamlib.training import Recipe, Speed, Stopped, evaluate, evaluator, fit
+from gamlib.training import Recipe, Speed, Stopped, evaluate, fit
 from gamlib.training.folder import RunFolder
 from gamlib.training.forecast import forecast
 from gamlib.training.interrupt import Interrupt
@@ -61,9 +61,7 @@ def losses(trainer: Trainer, steps: int, strict: bool = False) -> list[float]:
 @pytest.fixture(scope="module")
 def on_the_cpu(data) -> list[float]:
     """The same steps, without a GPU."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluator, "best_device", lambda: torch.device("cpu"))
-        return losses(Trainer(network("gam"), data, TINY, 0, Speed(precision="fp32")), 4)
+    return losses(Trainer(network("gam"), data, TINY, 0, Speed(precision="fp32", device="cpu")), 4)
 
 
 SWITCHES = {
@@ -133,31 +131,27 @@ class Stopping(Dataset):
             yield batch
 
 
-def test_a_run_goes_on_on_the_cpu_and_back(data, tmp_path, monkeypatch):
+def test_a_run_goes_on_on_the_cpu_and_back(data, tmp_path):
     recipe, speed = dataclasses.replace(TINY, epochs=3), Speed(precision="fp32")
     whole = fit(network("gam"), data, recipe, speed=speed)
     stopping = Stopping(**{field.name: getattr(data, field.name) for field in dataclasses.fields(data)})
     with pytest.raises(Stopped):
         fit(network("gam"), stopping, recipe, out=tmp_path, speed=speed)
-    with monkeypatch.context() as patch:
-        patch.setattr(evaluator, "best_device", lambda: torch.device("cpu"))
-        trainer = Trainer(network("gam"), data, recipe, 0, speed)
-        with RunFolder(tmp_path, 300.0, False) as folder:
-            trainer.load_state(folder.load(trainer.state()))
-            for _ in zip(trainer.train_epoch(Interrupt()), range(3), strict=False):
-                pass
-            trainer.look()
-            folder.save(trainer.state())
+    trainer = Trainer(network("gam"), data, recipe, 0, dataclasses.replace(speed, device="cpu"))
+    with RunFolder(tmp_path, 300.0, False) as folder:
+        trainer.load_state(folder.load(trainer.state()))
+        for _ in zip(trainer.train_epoch(Interrupt()), range(3), strict=False):
+            pass
+        trainer.look()
+        folder.save(trainer.state())
     result = fit(network("gam"), data, recipe, out=tmp_path, speed=speed)
     assert result.device.count(", then ") == 2
     assert result.curves[-1]["train_loss"] == pytest.approx(whole.curves[-1]["train_loss"], rel=0.1)
 
 
-def test_cpu_and_gpu_score_alike(data, monkeypatch):
+def test_cpu_and_gpu_score_alike(data):
     model = network("gam").eval()
-    there = evaluate(model, data, Speed(precision="fp32"))
-    monkeypatch.setattr(evaluator, "best_device", lambda: torch.device("cpu"))
-    here = evaluate(model, data, Speed(precision="fp32"))
+    there, here = (evaluate(model, data, Speed(precision="fp32", device=name)) for name in ("cuda", "cpu"))
     assert there["test_loss"] == pytest.approx(here["test_loss"], rel=1e-3)
 
 

@@ -231,7 +231,7 @@ def test_a_killed_runner_goes_on_and_records_what_an_undisturbed_one_does(tmp_pa
 
     def recorded(path: Path):
         (run,) = plan.read(path)[0].recorded(path.parent / "results")
-        timing = ("seconds", "waited")
+        timing = ("seconds", "waited", "images_per_second")
         return run, [{key: entry[key] for key in entry if key not in timing} for entry in run.curves]
 
     (one, one_curves), (other, other_curves) = map(recorded, paths)
@@ -404,7 +404,7 @@ def test_what_is_recorded_here_is_the_forecast(tmp_path, monkeypatch):
     path = write(tmp_path, tiny(networks=network(seeds=[0, 1])))
     (study,) = plan.read(path)
     (tmp_path / "results").mkdir()
-    here = record.device_name(record.best_device())
+    here = record.device_name(record.device_of("auto"))
     results.save([recorded_run(path, device=here, seconds=1234.0)], tmp_path / "results" / "tiny.json")
     monkeypatch.setattr(record, "forecast", lambda *_: pytest.fail("it was measured again"))
     arguments = record.parser().parse_args(["owed", "--plan", str(path)])

@@ -18,6 +18,7 @@ from gamlib.training.interrupt import Interrupt
 from gamlib.training.metrics import count, cross_entropy, means
 from gamlib.training.trainer import Trainer, check_batches
 
+TIMES = ("seconds", "waited", "images_per_second")
 TINY = Recipe("tiny", epochs=3, lr=0.1, schedule="one-cycle", batch_size=32)
 
 
@@ -48,7 +49,7 @@ def stop_before(monkeypatch, step):
 
 
 def times_aside(curves):
-    return [{key: value for key, value in entry.items() if key not in ("seconds", "waited")} for entry in curves]
+    return [{key: value for key, value in entry.items() if key not in TIMES} for entry in curves]
 
 
 def test_learns():

@@ -46,7 +46,7 @@ def fingerprint(out: Path) -> str:
     state = checkpoint.read(checkpoint.paths(out)[0])
     assert state["step"] == STEPS
     for entry in state["curves"]:
-        del entry["seconds"], entry["waited"]
+        del entry["seconds"], entry["waited"], entry["images_per_second"]
     return checkpoint.fingerprint({key: value for key, value in state.items() if key not in ("seconds", "waited")})
 
 

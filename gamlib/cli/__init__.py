@@ -60,7 +60,7 @@ def run_command(arguments: argparse.Namespace) -> int:
 
     def work() -> int:
         if arguments.command in ("train", "evaluate", "compare"):
-            usable(distributed.start)
+            usable(distributed.start, arguments.device)
         if not distributed.is_main_process():
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the command ends)
         return arguments.run(arguments)

@@ -16,7 +16,7 @@ from gamlib.data.imagenet import BAD_IMAGES, ImageFolders
 from gamlib.models import create_model, list_models
 from gamlib.training import Recipe, Speed, distributed, recipes
 from gamlib.training.recipes import SCHEDULES
-from gamlib.training.speed import PRECISIONS
+from gamlib.training.speed import DEVICE_NAMES, PRECISIONS
 
 FIELDS = dataclasses.fields(Recipe)[1:]  # all but the name
 
@@ -133,6 +133,8 @@ def add_data_options(command: Command) -> None:
 def add_speed_options(command: Command, trains: bool = True) -> None:
     """An option for each switch of Speed; where nothing `trains`, for those that a test takes."""
     command.group("speed: nothing here changes more than the rounding")
+    where = "auto: an NVIDIA GPU where there is one, else the CPU; mps (Apple) and xpu (Intel): never tried"
+    command.add("--device", DEVICE_NAMES, "", where, default=Speed.device)
     command.add(
         "--precision",
         PRECISIONS,

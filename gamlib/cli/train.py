@@ -8,7 +8,7 @@ import torch
 
 from gamlib import data, results
 from gamlib._checks import check_seed
-from gamlib._device import best_device
+from gamlib._device import device_of
 from gamlib._files import file_name
 from gamlib.attention import full_options, label_of, variant
 from gamlib.cli import options as shared
@@ -58,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"recipe    {recipe.name}: {recipe.epochs} epochs of {steps:,} steps, batch {recipe.batch_size}{among}")
     share = -(-min(recipe.batch_size, dataset.train_count) // processes)
     in_memory = -(-share // recipe.micro_batches(share))
-    print(f"memory    {memory.advice(model, dataset.image_shape, in_memory, speed.resolve(best_device()))}")
+    precision = speed.resolve(usable(device_of, speed.device))
+    print(f"memory    {memory.advice(model, dataset.image_shape, in_memory, precision)}")
     if recipe.milestones and max(recipe.milestones) >= recipe.epochs:
         print(f"note      the learning rate drops after epochs {recipe.milestones}; not all of them come")
     print(f"folder    {out}")
@@ -80,5 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
         has_tensorboard,
         before_start=say_forecast,
     )
+    last = result.curves[-1]
+    most = f", at most {last['memory'] / 1e9:.1f} GB of GPU memory" if "memory" in last else ""
+    if "images_per_second" in last:  # a run that was finished long ago does not tell
+        print(f"speed     {last['images_per_second']:,.0f} training images per second in the last epoch{most}")
     print(results.table([result]))
     return 0

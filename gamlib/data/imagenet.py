@@ -107,6 +107,8 @@ class ImageFolders:
             pin_memory=self.device.type == "cuda",
             prefetch_factor=PREFETCH if workers else None,
             worker_init_fn=ignore_signals,
+            # Forked, a worker is there at once; elsewhere, and by Python 3.14's own choice, it imports PyTorch first.
+            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         )
         for images, labels, bad, warned in watched(loader):
             for message in warned:

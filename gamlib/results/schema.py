@@ -17,8 +17,9 @@ CURVE = (
     *("epoch", "lr", "train_loss", "train_top1_error", "train_top5_error"),
     *("test_loss", "test_top1_error", "test_top5_error", "seconds"),
 )
-# Images left out, seconds waited for images: the first recorded runs, on data held in memory, do not tell them.
-CURVE_OPTIONAL = ("skipped", "waited")
+# Images left out; seconds waited for images; training images a second; most bytes in use on a GPU. The first recorded
+# runs do not tell them.
+CURVE_OPTIONAL = ("skipped", "waited", "images_per_second", "memory")
 SWITCHES = ("channels_last", "fused", "compile")
 VERSIONS = ("python", "torch", "torchvision", "gamlib")
 SOLVED = 10  # a puzzle counts as solved below this error, %: outcomes are nearly all or nothing

@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
-def start() -> None:
+def start(device_name: str = "auto") -> None:
     """Join the other processes, where torchrun started this one; a second call does nothing.
+
+    Args:
+        device_name: as `Speed` has it.
 
     Raises:
         ValueError: for variables that torchrun would not have set so.
@@ -29,7 +32,9 @@ def start() -> None:
         given = " ".join(f"{name}={value}" for name, value in told.items())
         raise ValueError(f"these are no variables of torchrun's: {given}; unset them, or start this with torchrun")
     device = None
-    if torch.cuda.is_available():
+    if device_name not in ("auto", "cuda", "cpu"):
+        raise ValueError(f"several processes need the device 'cuda' or 'cpu', got {device_name!r}")
+    if torch.cuda.is_available() and device_name != "cpu":
         local, there = int(told["LOCAL_RANK"]), torch.cuda.device_count()
         if local >= there:
             raise ValueError(f"process {local} of this machine has no GPU: it has {there}; --nproc-per-node {there}")

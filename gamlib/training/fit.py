@@ -49,7 +49,7 @@ def fit(
             nothing.
         resume: "auto" goes on from the newest checkpoint in `out`, and returns the result at once where the run is
             finished; "no" starts again, and removes what an earlier run left there.
-        speed: precision, layout, fused update, compilation; None is `Speed()`.
+        speed: device, precision, layout, fused update, compilation; None is `Speed()`.
         save_every: seconds from one checkpoint to the next within an epoch. One is written after each epoch, too,
             unless the last one is quite new: a GPU would wait for the disk.
         tensorboard: whether to write the curves for TensorBoard, too, where it is installed.
@@ -57,7 +57,8 @@ def fit(
 
     Raises:
         ValueError: for a bad seed, an unknown `resume`, a batch size that leaves a process with a last batch of one
-            image (BatchNorm can't train on it), or a model whose output has not one column for each class.
+            image (BatchNorm can't train on it), a device that is not here, or a model whose output has not one column
+            for each class.
         CheckpointError: where `out` holds a checkpoint or the result of another run, or none that is whole, or can't be
             written.
         DataError: for a broken photograph.
@@ -67,8 +68,9 @@ def fit(
     if resume not in ("auto", "no"):
         raise ValueError(f"resume must be 'auto' or 'no', got {resume!r}")
     check_seed(seed)
-    distributed.start()
-    trainer = Trainer(model, data, recipe, seed, speed or Speed())
+    speed = speed or Speed()
+    distributed.start(speed.device)
+    trainer = Trainer(model, data, recipe, seed, speed)
     with RunFolder(out, save_every, tensorboard) as folder:
         if resume == "no":
             folder.clear()

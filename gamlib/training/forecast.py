@@ -1,7 +1,6 @@
 """How long a run will take on this machine, and how much memory: measured on a few of its own steps."""
 
 import copy
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from gamlib._device import peak_memory
 from gamlib.data import Data
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.recipes import Recipe
@@ -16,7 +16,7 @@ from gamlib.training.speed import Speed
 from gamlib.training.trainer import Trainer
 
 # Steps to warm up, steps to time.
-PROBED = {"cpu": (1, 3), "cuda": (5, 20)}
+PROBED = {"cpu": (1, 3), "cuda": (5, 20), "mps": (5, 20), "xpu": (5, 20)}
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ def forecast(model: nn.Module, data: Data, recipe: Recipe, speed: Speed) -> Fore
     """
     run = Trainer(copy.deepcopy(model), data, recipe, 0, speed)
     warm_up, timed = PROBED[run.device.type]
-    if run.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
     for i, _ in enumerate(_steps(run), start=1):
         if i == warm_up:
@@ -66,20 +64,8 @@ def _steps(run: Trainer) -> Iterator[None]:
 
 def synchronize(device: torch.device) -> None:
     """Wait until the device has done all it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def peak_memory(device: torch.device) -> int | None:
-    """Most bytes in use so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
 
 
 def duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gamlib._device import counting_dtype
 from gamlib.data import DataError
 from gamlib.training.guards import Diverged
 
@@ -26,14 +27,14 @@ def count(output: Tensor | tuple[Tensor, Tensor], labels: Tensor, loss: Tensor) 
         loss: the batch's mean loss.
 
     Returns:
-        float64 (5,); such sums can be added, over batches and over processes.
+        float64 (5,), or float32 where the device has no other; such sums can be added, over batches and over processes.
     """
     logits = (output[0] if isinstance(output, tuple) else output).detach()
     best = logits.topk(min(5, logits.shape[1]), dim=1).indices  # (N, 5)
     hits = best == labels[:, None]
-    n = torch.full((), len(labels), dtype=torch.float64, device=logits.device)
+    n = torch.full((), len(labels), dtype=counting_dtype(logits.device), device=logits.device)
     lost = (~logits.isfinite()).any(dim=1).sum()
-    return torch.stack([n, loss.detach().double() * len(labels), hits[:, 0].sum(), hits.any(dim=1).sum(), lost])
+    return torch.stack([n, loss.detach().to(n.dtype) * len(labels), hits[:, 0].sum(), hits.any(dim=1).sum(), lost])
 
 
 def means(sums: Tensor, prefix: str) -> dict[str, float]:

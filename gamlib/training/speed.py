@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 
 from gamlib._checks import check_boolean, unknown_name
-from gamlib._device import has_bf16
+from gamlib._device import DEVICES, has_bf16
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+DEVICE_NAMES = ("auto", *DEVICES)
 
 
 @dataclass(frozen=True)
@@ -21,17 +22,20 @@ class Speed:
     fused: bool = True  # one kernel for the whole update, which can also leave it out without asking the host
     compile: bool = False  # torch.compile: a minute at the start, then faster steps on a GPU
     graph: bool = False  # CUDA graph: for small networks, whose kernels are done before the host has started the next
+    device: str = "auto"  # "cuda", "cpu", "mps", "xpu"; auto: an NVIDIA GPU where there is one, else the CPU
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
+        if self.device not in DEVICE_NAMES:
+            raise unknown_name("device", self.device, DEVICE_NAMES)
         for name, value in self.switches().items():
             check_boolean(name, value)
         if self.graph and (self.compile or not self.fused):
             raise ValueError("graph=True needs fused=True and compile=False")
 
     def switches(self) -> dict[str, bool]:
-        """All but the precision, which depends on the device."""
+        """All but the device, and the precision, which depends on it."""
         usual = {"channels_last": self.channels_last, "fused": self.fused, "compile": self.compile}
         return usual | ({"graph": self.graph} if self.graph is not False else {})  # the first records do not name it
 

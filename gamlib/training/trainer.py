@@ -1,5 +1,6 @@
 """A training run in plain PyTorch: one step, one epoch, and the state that goes on from one to the next."""
 
+import dataclasses
 import json
 import shlex
 import sys
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gamlib import results
-from gamlib._device import device_name
+from gamlib._device import device_name, peak_memory
 from gamlib._modules import unwrapped
 from gamlib._output import progress_bar
 from gamlib.cost import count_parameters
@@ -24,7 +25,7 @@ from gamlib.training.evaluator import LOOK_EVERY, Evaluator
 from gamlib.training.graph import StepGraph
 from gamlib.training.guards import Diverged, SpikeGuard
 from gamlib.training.interrupt import Interrupt
-from gamlib.training.metrics import COUNTED, count, cross_entropy, means
+from gamlib.training.metrics import count, cross_entropy, means
 from gamlib.training.recipes import Recipe
 from gamlib.training.speed import Speed
 
@@ -36,6 +37,8 @@ class Trainer:
         self.evaluator = Evaluator(model, data, speed)
         # A network that was compiled by its owner is saved as what it is inside.
         self.model, self.data, self.device = unwrapped(model), self.evaluator.data, self.evaluator.device
+        # On other devices nobody has tried whether the fused update leaves out what it should.
+        speed = speed if self.device.type in ("cpu", "cuda") else dataclasses.replace(speed, fused=False)
         self.precision, self.speed = self.evaluator.precision, speed
         self.recipe, self.seed = recipe, seed
         self.parameters = [p for p in model.parameters() if p.requires_grad]
@@ -44,6 +47,8 @@ class Trainer:
         check_batches(data.train_count, recipe.batch_size)
         if speed.graph and (self.device.type != "cuda" or distributed.is_started()):
             raise ValueError(f"graph=True needs one NVIDIA GPU and no torchrun; got {self.device.type}. Leave it out")
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         self.steps_per_epoch = -(-data.train_count // recipe.batch_size)
         self.steps = recipe.epochs * self.steps_per_epoch
         self.optimizer = torch.optim.SGD(
@@ -52,7 +57,7 @@ class Trainer:
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=recipe.nesterov,
-            fused=speed.fused,
+            fused=speed.fused or None,  # None: PyTorch's choice of the other two, which on a GPU is not a loop
         )
         for p in self.parameters:
             # PyTorch starts from zeros, too. But where the very first fused update is left out, as fp16's often is, it
@@ -65,16 +70,16 @@ class Trainer:
         if distributed.world_size() > 1:
             self.device_name = f"{distributed.world_size()} x {self.device_name}"
         self.epoch, self.batch = 0, 0  # the position: epochs finished, and batches of the next one
-        self.sums = torch.zeros(COUNTED, dtype=torch.float64, device=self.device)  # over those batches
+        self.sums = torch.zeros_like(self.evaluator.sums)  # over those batches
         self.seconds = self.waited = 0.0  # of this epoch so far; of them, waiting for images
         self.curves: list[dict[str, int | float]] = []
         # What the host learns at its next look: whether loss or gradient was not finite (and both, and after how many
         # good steps), and whether a process was asked to stop.
         self.bad = torch.zeros((), dtype=torch.bool, device=self.device)
-        self.first_bad = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.first_bad = self.sums.new_zeros(2)
         self.good_steps = torch.zeros((), dtype=torch.int64, device=self.device)
         self.asking = torch.zeros((), dtype=torch.bool, device=self.device)  # whether this process was asked
-        self.asked = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.asked = self.sums.new_zeros(())
         self.must_stop = False  # whether one of the processes was asked to
         self.first_step = 0  # of this sitting
         self.looked = (0.0, 0.0)  # images and loss at the last look
@@ -146,9 +151,11 @@ class Trainer:
         finite = loss.isfinite()
         if self.precision != "fp16":  # there the scaler leaves out an update with infinite gradients, and goes on
             finite = finite & norm.isfinite()
-        self.first_bad.copy_(torch.where(self.bad, self.first_bad, torch.stack([loss.double(), norm.double()])))
+        self.first_bad.copy_(
+            torch.where(self.bad, self.first_bad, torch.stack([loss.to(sums.dtype), norm.to(sums.dtype)]))
+        )
         flags = torch.stack([self.bad | ~finite, self.asking])
-        reduced = distributed.all_reduce_sum(torch.cat([flags.double(), sums]))
+        reduced = distributed.all_reduce_sum(torch.cat([flags.to(sums.dtype), sums]))
         self.bad.copy_(reduced[0] > 0)
         self.good_steps += ~self.bad
         self.asked += reduced[1]
@@ -190,6 +197,9 @@ class Trainer:
         # Broken photographs, where the data leaves them out.
         entry["skipped"] = self.data.train_count + self.data.test_count - int(self.sums[0] + self.evaluator.sums[0])
         entry |= {"seconds": self.seconds + self.evaluator.seconds, "waited": self.waited}
+        entry["images_per_second"] = float(self.sums[0]) / self.seconds
+        if self.device.type == "cuda":
+            entry["memory"] = peak_memory(self.device)
         self.curves.append(entry)
         self.epoch, self.batch = self.epoch + 1, 0
         self.sums.zero_()
