@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from gamlib import create_model, explain, insert_attention, list_attention
 from gamlib.attention import full_options
 from gamlib.course import faithfulness, plots
+from gamlib.course.truth import truth
+from gamlib.data import puzzles
 from gamlib.explain.gradcam import last_map
 
 X = (2, 3, 16, 16)
@@ -341,6 +343,52 @@ def test_the_last_map():
 
 
 @pytest.mark.parametrize(
+    ("name", "side", "last"),
+    [
+        ("convnext_tiny", 64, "features"),
+        ("mobilenet_v3_small", 64, "features"),
+        ("densenet121", 64, "features"),
+        ("maxvit_t", 224, "blocks.3"),  # blocks that attend, and then are maps again
+        ("swin_t", 64, "permute"),
+    ],
+)
+def test_networks_that_end_in_a_map(name, side, last):
+    model = torchvision.models.get_model(name, weights=None).eval()
+    assert last_map(model, torch.randn(1, 3, side, side)) == last
+
+
+def transformer() -> nn.Module:
+    return torchvision.models.VisionTransformer(
+        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=10
+    )
+
+
+def test_grad_cam_refuses_transformers_and_takes_a_layer_that_is_named():
+    model, x = transformer().eval(), torch.randn(2, 3, 32, 32)
+    with pytest.raises(ValueError, match=r"made for convolutional networks: after 'conv_proj', .*Name a layer"):
+        explain.grad_cam(model, x)
+    assert explain.grad_cam(model, x, layer="conv_proj").shape == (2, 32, 32)
+
+
+class Attending(nn.Module):
+    """Its windows attend apart, as timm's Swin: what a softmax returns has a square, too, but not one a picture."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.softmax, self.fc = nn.Conv2d(3, 4, 1), nn.Softmax(-1), nn.Linear(4, 10)
+
+    def forward(self, x):
+        x = self.conv(x)
+        windows = x.flatten(2).mT.reshape(4 * len(x), 1, -1, 4)
+        return self.fc((self.softmax(windows @ windows.mT) @ windows).reshape(len(x), -1, 4).mean(1))
+
+
+def test_the_weights_of_windows_are_no_map():
+    with pytest.raises(ValueError, match="after 'conv'"):
+        last_map(Attending(), torch.randn(2, 3, 16, 16))
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda m, x: explain.grad_cam(m.train(), x), r"in training.*call .eval\(\) first"),
@@ -385,7 +433,10 @@ def test_grad_cam_of_networks_that_can_not_be_asked():
         def forward(self, x):
             return self.norm(self.conv(x).permute(0, 2, 3, 1)).mean((1, 2))
 
-    assert last_map(ChannelsLast(), torch.randn(1, 3, 32, 32)) == "conv", "channels were taken for places"
+    with pytest.raises(
+        ValueError, match=r"after 'conv', the last of ChannelsLast's layers .* 1 more .* 'norm' among them"
+    ):
+        last_map(ChannelsLast(), torch.randn(1, 3, 32, 32))
 
     class Branch(nn.Module):
         def __init__(self):
@@ -610,6 +661,11 @@ def test_figures_are_drawn():
     (axes,) = plots.draw_curves(curves, "Deletion").axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["gate", "random"]
     assert axes.lines[0].get_xdata()[-1] == 100
+    scores = {"one draw": (torch.full((4,), 0.2), torch.full((4,), 0.8)), "three": (torch.rand(3, 4), torch.rand(3, 4))}
+    left, right = plots.draw_scores(scores, "Scores").axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["one draw", "three"]
+    assert (left.lines[0].get_xdata()[0], right.lines[0].get_xdata()[0]) == (pytest.approx(0.2), pytest.approx(0.8))
+    assert sorted(left.lines[-1].get_xdata()) == pytest.approx(sorted(scores["three"][0].mean(1).tolist()))
 
 
 @pytest.mark.parametrize(
@@ -625,3 +681,20 @@ def test_figures_are_drawn():
 def test_figures_refuse(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("task", puzzles.TASKS)
+def test_the_truth_is_where_a_puzzles_answer_stands(task):
+    """The digit's ink is the label's, and the cue has the colour of that digit."""
+    digit, cue = truth(task, "test", seed=3)
+    images, labels = puzzles.make(task, "test", seed=3)
+    assert digit.shape == cue.shape == (2000, 32, 32)
+    for i in range(100):
+        rows, columns = torch.where(digit[i])
+        shape = torch.from_numpy(puzzles.GLYPHS[labels[i]])
+        top, left = rows.min(), columns.min() - torch.where(shape)[1].min()
+        assert torch.equal(digit[i, top : top + 7, left : left + 5], shape)
+        assert digit[i].sum() == shape.sum()
+        assert images[i][:, digit[i]].unique(dim=1).shape[1] == 1
+        assert images[i][:, digit[i] | cue[i]].unique(dim=1).shape[1] == 1
+        assert cue[i].sum() == {"channel": 64, "spatial": 6, "joint": 12}[task]

@@ -109,7 +109,8 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
     checks for saliency maps", NeurIPS 2018).
 
     Raises:
-        ValueError: for a network with parameters in modules that have no `reset_parameters`.
+        ValueError: for a network with parameters in modules that have no `reset_parameters`, as ConvNeXt, Swin and ViT
+            have. Build such a network once more, without trained weights.
     """
     check_seed(seed)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -122,7 +123,7 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
             elif list(module.parameters(recurse=False)):
                 raise ValueError(
                     f"can't draw the weights of {name or 'the network'} ({type(module).__name__}) anew: it has no "
-                    "reset_parameters()"
+                    "reset_parameters(). Build the network once more, without trained weights, and take that one"
                 )
     return model.to(device)
 

@@ -119,6 +119,35 @@ def draw_curves(curves: Mapping[str, Tensor], title: str, part: str = "deleted")
     return figure
 
 
+def draw_scores(scores: Mapping[str, tuple[Tensor, Tensor]], title: str) -> "Figure":
+    """How maps score at deletion and at insertion, a row for each kind: the mean over the pictures with its 95%
+    interval, and, where a kind was drawn several times, a small dot for each draw.
+
+    Args:
+        scores: a name for each kind of map -> areas (N,) or (draws, N), for deletion and for insertion.
+        title: of the figure.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.2 + 0.33 * len(scores)), layout="constrained", facecolor="white")
+    panels = figure.subplots(1, 2, sharey=True)
+    titles = ("deletion: less is better", "insertion: more is better")
+    for side, (axes, better) in enumerate(zip(panels, titles, strict=True)):
+        for row, areas in enumerate(pair[side] for pair in scores.values()):
+            draws = areas.reshape(-1, areas.shape[-1])
+            means = draws.mean(0)  # of each picture, over the draws
+            half = 1.96 * float(means.std()) / len(means) ** 0.5
+            axes.errorbar(float(means.mean()), row, xerr=half, fmt="o", color="#0072B2", capsize=3)
+            if len(draws) > 1:
+                axes.plot(draws.mean(1), [row] * len(draws), "o", color="#D55E00", markersize=3, alpha=0.7)
+        axes.set(xlim=(0, 1), xlabel="mean probability of the label", title=better)
+        axes.grid(alpha=0.3)
+    panels[0].set_yticks(range(len(scores)), list(scores))
+    panels[0].set_ylim(len(scores) - 0.5, -0.5)
+    figure.suptitle(title)
+    return figure
+
+
 def _plane(gate: Tensor) -> tuple[Tensor, str, str]:
     """A gate (C, H, W) as something flat, and what lies across and down."""
     c, h, w = gate.shape

@@ -23,14 +23,14 @@ def grad_cam(
         x: a batch as the network takes it, normalised as in its training.
         labels: the class to ask about, for each picture; None is the network's own answer.
         layer: name of a module with output (N, C, h, w), as in a network that nothing wraps; None is the last one with
-            more than one place, which suits convolutional networks.
+            more than one place, where the network is convolutional to its end.
 
     Returns:
         (N, H, W) in [0, 1]; all zeros for a picture in which no place speaks for its class.
 
     Raises:
-        ValueError: for a network in training, an unknown layer, one whose output is not (N, C, h, w), or labels that
-            are not one class for each picture.
+        ValueError: for a network in training, an unknown layer, one whose output is not (N, C, h, w), labels that are
+            not one class for each picture, or, where no layer is named, a network that is not convolutional to its end.
     """
     model = unwrapped(model)
     check_eval(model)
@@ -89,23 +89,40 @@ def last_map(model: nn.Module, x: Tensor) -> str:
     """Name of the module that is the last to return (N, C, h, w) with more than one place.
 
     Raises:
-        ValueError: where there is none.
+        ValueError: where there is none, or places are still told apart after it, in another form: as tokens (N, L, C),
+            or with the channels last. So it is in transformers, whose last such map is that of the first layer.
     """
     found: list[str] = []
+    after: list[str] = []  # modules that tell places apart in another form
 
     def look(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and _is_map(output, x):
+        if not isinstance(output, Tensor) or output.ndim < 3:
+            return
+        if output.ndim == 4 and _is_map(output, x):
             found.append(name)
+            after.clear()
+        elif output.ndim == 3 or output.shape[2:].numel() > 1:
+            after.append(name)
 
     with torch.no_grad(), hooked(model, [name for name in named_modules(model) if name], look):
         model(x)
     if not found:
         raise ValueError(f"no module of {type(model).__name__} returns (N, C, h, w) with more than one place")
+    if after:
+        raise ValueError(
+            f"Grad-CAM was made for convolutional networks: after {found[-1]!r}, the last of {type(model).__name__}'s "
+            f"layers that returns (N, C, h, w), {len(after)} more tell places apart in another form, {after[-1]!r} among "
+            "them. Name a layer, or use a method for transformers"
+        )
     return found[-1]
 
 
 def _is_map(output: Tensor, x: Tensor) -> bool:
-    """More than one place (h, w), in the picture's proportions: channels that stand last are no width."""
+    """More than one place (h, w), in the picture's proportions: channels that stand last are no width. One map for each
+    picture: the parts of a picture that attend to each other apart have more.
+    """
     h, w = output.shape[2:]
+    if len(output) != len(x):
+        return False
     height, width = x.shape[2:]
     return 1 < h * w <= height * width and abs(h * width - w * height) <= max(height, width)  # to one cell
