@@ -434,7 +434,7 @@ def test_grad_cam_of_networks_that_can_not_be_asked():
             return self.norm(self.conv(x).permute(0, 2, 3, 1)).mean((1, 2))
 
     with pytest.raises(
-        ValueError, match=r"after 'conv', the last of ChannelsLast's layers .* 1 more .* 'norm' among them"
+        ValueError, match=r"after 'conv', the last of ChannelsLast's layers .* 1 more .* such as 'norm'"
     ):
         last_map(ChannelsLast(), torch.randn(1, 3, 32, 32))
 

@@ -111,8 +111,8 @@ def last_map(model: nn.Module, x: Tensor) -> str:
     if after:
         raise ValueError(
             f"Grad-CAM was made for convolutional networks: after {found[-1]!r}, the last of {type(model).__name__}'s "
-            f"layers that returns (N, C, h, w), {len(after)} more tell places apart in another form, {after[-1]!r} among "
-            "them. Name a layer, or use a method for transformers"
+            f"layers that returns (N, C, h, w), {len(after)} more tell places apart in another form, such as "
+            f"{after[-1]!r}. Name a layer, or use a method for transformers"
         )
     return found[-1]
 
