@@ -27,7 +27,7 @@ from gamlib._device import device_name, device_of
 from gamlib._files import write
 from gamlib._paths import PACKAGE
 from gamlib.cli.options import UsageError, usable
-from gamlib.course import claims, plan, variants
+from gamlib.course import cheatsheet, claims, plan, variants
 from gamlib.course.plan import Planned, Study
 from gamlib.data import DataError
 from gamlib.models import fitting_stem
@@ -161,6 +161,7 @@ def pages(studies: list[Study], arguments: argparse.Namespace) -> None:
     renew(ROOT / "data" / "README.md", "claims", claims.table)
     chart = ROOT / "notebooks" / "images" / "cifar100_errors.png"
     cli.run(["results", "cifar100-resnet20-laptop", "--against", "none-width25", "--chart", str(chart)])
+    cheatsheet.write(chart.with_name("cheatsheet.png"))
 
 
 def chosen(studies: list[Study], arguments: argparse.Namespace) -> list[tuple[Study, list[Planned]]]:

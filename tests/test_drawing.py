@@ -1,16 +1,21 @@
 """The course's pictures: a pass as it is recorded, against lists typed from the papers, and what the arrows say."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from gamlib import GAM, SE, create_attention, create_model, results
-from gamlib.course import grid, pictures
+from gamlib.course import cheatsheet, grid, pictures
 from gamlib.course.drawing import _side, arrows, draw
 from gamlib.course.grid import ASKS
 from gamlib.course.recording import record
 from gamlib.data import puzzles
 
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 C, H, W, R = *pictures.SHAPE, 4  # R = C / 16
 MLP = [("Linear", (R,)), ("ReLU", (R,)), ("Linear", (C,))]
 UP = [("unsqueeze", (C, 1)), ("unsqueeze", (C, 1, 1))]
@@ -169,3 +174,24 @@ def test_the_grid_counts_what_was_recorded():
         assert grid.solved("se", task) == (sum(run.top1_error < 10 for run in runs), len(runs))
     assert set(ASKS) == set(puzzles.TASKS)
     assert grid.numbers(labels).count("\n| puzzles-") == 9
+
+
+def test_the_cheat_sheet_says_what_counts_and_records_say():
+    with Image.open(NOTEBOOKS / "images" / "cheatsheet.png") as image:
+        said = json.loads(image.info["Description"])
+        assert image.width < image.height <= 2000
+    assert said == [cheatsheet.facts(entry) for entry in cheatsheet.ENTRIES]
+    gam = cheatsheet.ENTRIES[-1]
+    parameters, macs = cheatsheet.price("gam")
+    assert (parameters, round(macs / 1e6, 2)) == (403_788, 58.98)
+    assert cheatsheet.facts(gam)[1] == "Price: 403,788 parameters, 58.98 million MACs"
+    assert cheatsheet.solved("gam") == {"channel": (0, 5), "spatial": (0, 5), "joint": (5, 5)}
+    assert cheatsheet.solved("abn") == dict.fromkeys(("channel", "spatial", "joint"), (0, 0))
+
+
+def test_the_cheat_sheet_has_a_row_with_a_drawing_for_each_mechanism():
+    figure = cheatsheet.page()
+    texts = [text.get_text() for text in figure.texts]
+    assert all(entry.title in texts for entry in cheatsheet.ENTRIES)
+    assert len(figure.axes) == sum(len(entry.drawings) for entry in cheatsheet.ENTRIES)
+    assert all(axes.images for axes in figure.axes)
