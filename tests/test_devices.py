@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 import torch
 import torch.distributed as dist
+from PIL import Image
 from test_training import TINY, probe, tiny_data  # noqa: F401 (a fixture)
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
 
 from gamlib import _device, cli, doctor, explain, results
 from gamlib._device import has_kernels
@@ -108,8 +111,6 @@ def test_a_forecast_goes_through_epochs_until_it_is_warm(tiny_data, monkeypatch)
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_broken_photographs_of_all_processes_are_named(rank, tmp_path, monkeypatch, capsys):
     """All but the first have no standard output."""
-    from PIL import Image
-
     for split in ("train", "val"):
         for name in "ab":
             (tmp_path / split / name).mkdir(parents=True)
@@ -218,3 +219,37 @@ def test_throughput_is_recorded_and_said(tiny_data, tmp_path, capsys):  # noqa: 
         assert entry["images_per_second"] > tiny_data.train_count / entry["seconds"] > 0  # a test's time is none of it
         assert "memory" not in entry
     assert results.read(tmp_path / "result.json") == [result]
+
+
+def test_without_the_fused_kernel_pytorch_chooses(tiny_data):  # noqa: F811
+    """With fused=False it would take a loop over the parameters, on a GPU, too."""
+    for fused, told in ((True, True), (False, None)):
+        optimizer = Trainer(probe(), tiny_data, TINY, 0, Speed(fused=fused)).optimizer
+        assert (optimizer.defaults["fused"], optimizer.defaults["foreach"]) == (told, None)
+
+
+def test_training_says_its_throughput(tmp_path, capsys):
+    command = ["train", "--recipe", "smoke", "--out", str(tmp_path / "run"), "--batch-size", "1000"]
+    assert cli.run(command) == 0
+    assert re.search(r"^speed     [\d,]+ training images per second in the last epoch$", capsys.readouterr().out, re.M)
+
+
+@pytest.mark.parametrize(("platform", "context"), [("linux", "fork"), ("darwin", None), ("win32", None)])
+def test_workers_are_forked_where_that_is_safe(platform, context, tmp_path, monkeypatch):
+    """Python 3.14 would start them by a server on Linux, too, and each would import PyTorch, in every epoch."""
+    asked = {}
+
+    def loader(*_, **named):
+        asked.update(named)
+        return DataLoader(*_, **named | {"num_workers": 0, "multiprocessing_context": None, "prefetch_factor": None})
+
+    monkeypatch.setattr(imagenet, "DataLoader", loader)
+    monkeypatch.setattr(imagenet.sys, "platform", platform)
+    for split in ("train", "val"):
+        (tmp_path / split / "a").mkdir(parents=True)
+        for i in range(4):
+            Image.new("RGB", (40, 40)).save(tmp_path / split / "a" / f"{i}.jpg")
+    data = dataclasses.replace(imagenet.dataset(tmp_path), workers=2)
+    assert [len(labels) for _, labels in data.train_batches([torch.arange(4)], 0, 0)] == [4]
+    assert asked["multiprocessing_context"] == context
+    assert asked["num_workers"] == 2
