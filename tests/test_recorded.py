@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import statistics
 from pathlib import Path
 
 import pytest
@@ -230,3 +231,58 @@ def test_what_is_said_of_variants_is_recorded():
         run.top1_error for run in results.load("variants-cbam") if run.label == "cbam_mean" and "joint" in run.data
     ]
     assert sum(44 < error < 46 for error in stopped) == 3
+
+
+def grouped(study):
+    return {group[0].label: group for group in results.groups(results.load(study))}
+
+
+def test_what_notebooks_09_and_11_say_of_runs_on_cifar100():
+    laptop, quick = grouped("cifar100-resnet20-laptop"), grouped("cifar100-resnet20-quick")
+    means = {label: statistics.mean(run.top1_error for run in runs) for label, runs in laptop.items()}
+    assert abs(means["bam"] - means["gam"]) < 0.2, "BAM ends at GAM's error"
+    against = {label: results.paired_difference(laptop[label], laptop["none"]) for label in ("gam", "bam")}
+    assert against["gam"].n == 5
+    assert against["gam"].high < 0
+    assert against["bam"].n == 3
+    assert against["bam"].low < 0 < against["bam"].high
+    assert all(1.1 <= -difference.mean < 1.2 for difference in against.values()), "1.1 points below"
+    pairs = zip(by_seed(laptop["gam"]), by_seed(laptop["none-width25"]), strict=True)
+    wide = [ours.top1_error - theirs.top1_error for ours, theirs in pairs]
+    assert len(wide) == 5
+    assert min(wide) > 3
+    assert 3.9 < statistics.mean(wide) < 4.1, "by four points, in each of five pairs"
+    assert results.paired_difference(laptop["gam"], laptop["se"]).high < 0
+    added = {label: laptop[label][0].parameters - laptop["none"][0].parameters for label in ("bam", "gam")}
+    assert added == {"bam": 2606, "gam": 403_788}
+    assert statistics.stdev(run.top1_error for run in laptop["none"]) == pytest.approx(0.5, abs=0.02)
+
+    def gaps(runs):
+        return [run.top1_error - run.curves[-1]["train_top1_error"] for run in runs]
+
+    assert max(gap for runs in laptop.values() for gap in gaps(runs)) < 3.5, "they underfit"
+    assert min(gaps(quick["none"])) > 7
+    assert min(gaps(quick["none-width25"])) > 12
+    assert results.paired_difference(quick["none-width25"], quick["none"]).high < -3, "it keeps its lead"
+    assert quick.keys() == {"none", "none-width25"}, "09, 11 and README say that GAM's are owed"
+
+
+def by_seed(runs):
+    return sorted(runs, key=lambda run: run.seed)
+
+
+def test_what_notebook_11_says_of_kernels():
+    def solved(runs):
+        return sum(run.top1_error < results.SOLVED for run in runs), len(runs)
+
+    kernels = {
+        size: [run for run in results.load("ablation-kernels") if run.label == f"gam-kernel_size{size}"]
+        for size in (3, 5)
+    }
+    assert {size: solved(runs) for size, runs in kernels.items()} == {3: (0, 5), 5: (3, 5)}
+    dear = results.load("ablation-kernel-size")
+    assert {run.reduction for run in dear} == {2}
+    assert solved(dear) == (2, 5)
+    gam = [run for run in results.load("puzzles-joint") if run.label == "gam"]
+    assert abs(dear[0].parameters / gam[0].parameters - 1) < 0.03, "the same parameters"
+    assert solved(gam) == (5, 5)
