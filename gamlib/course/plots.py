@@ -140,7 +140,8 @@ def draw_scores(scores: Mapping[str, tuple[Tensor, Tensor]], title: str) -> "Fig
             axes.errorbar(float(means.mean()), row, xerr=half, fmt="o", color="#0072B2", capsize=3)
             if len(draws) > 1:
                 axes.plot(draws.mean(1), [row] * len(draws), "o", color="#D55E00", markersize=3, alpha=0.7)
-        axes.set(xlim=(0, 1), xlabel="mean probability of the label", title=better)
+        axes.set(xlabel="mean probability of the label", title=better)
+        axes.set_xlim(0, min(1.0, 1.05 * axes.get_xlim()[1]))
         axes.grid(alpha=0.3)
     panels[0].set_yticks(range(len(scores)), list(scores))
     panels[0].set_ylim(len(scores) - 0.5, -0.5)
