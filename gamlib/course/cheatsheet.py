@@ -146,7 +146,7 @@ def page() -> "Figure":
     figure = Figure(figsize=A4, facecolor="white")
     figure.text(0.05, 0.968, "Six attention mechanisms on a page", fontsize=15, weight="bold")
     about = (
-        "x: a feature map, C × H × W. σ: sigmoid. f: a convolution. Yellow: gates. Drawn with r = 16. Price: what "
+        "x: a feature map, C × H × W. σ: sigmoid. f: a convolution. Orange: gates. Drawn with r = 16. Price: what "
         "ResNet-20 pays for it on 32 × 32 with r = 4. Solves: how many recorded runs of a small network solve each "
         "puzzle. The why: notebooks 02 to 08."
     )
