@@ -68,6 +68,12 @@ def has_bf16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported()  # torch 2.6 to 2.8 have no public way to ask
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory` begin anew, where it can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peak_memory(device: torch.device) -> int | None:
     """Most bytes in use so far."""
     if device.type == "cuda":

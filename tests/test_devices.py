@@ -16,7 +16,7 @@ from gamlib import _device, cli, doctor, explain, results
 from gamlib._device import has_kernels
 from gamlib.course.faithfulness import deletion
 from gamlib.data import imagenet
-from gamlib.training import Speed, distributed, evaluator, fit, forecast, metrics
+from gamlib.training import Speed, distributed, evaluate, evaluator, fit, forecast, memory, metrics
 from gamlib.training.trainer import Trainer
 
 CUDA = torch.device("cuda", 0)
@@ -253,3 +253,59 @@ def test_workers_are_forked_where_that_is_safe(platform, context, tmp_path, monk
     assert [len(labels) for _, labels in data.train_batches([torch.arange(4)], 0, 0)] == [4]
     assert asked["multiprocessing_context"] == context
     assert asked["num_workers"] == 2
+
+
+def test_the_processes_are_told_the_device(tiny_data, tmp_path, monkeypatch):  # noqa: F811
+    """Else, on a machine with GPUs, they would talk by NCCL of what is on the CPU."""
+    told = []
+    monkeypatch.setattr(distributed, "start", lambda device="auto": told.append(device))
+    fit(probe(), tiny_data, TINY, speed=Speed(device="cpu"))
+    evaluate(probe(), tiny_data, Speed(device="cpu"))
+    assert told == ["cpu", "cpu"]
+    command = ["train", "--device", "cpu", "--recipe", "smoke", "--batch-size", "1000", "--out", str(tmp_path)]
+    assert cli.run(command) == 0
+    assert set(told) == {"cpu"}
+
+
+def test_the_fused_update_is_for_devices_on_which_it_was_tried(tiny_data, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(evaluator, "device_of", lambda name: torch.device("meta"))
+    monkeypatch.setattr(type(tiny_data), "to", lambda self, device: self)
+    assert not Trainer(probe(), tiny_data, TINY, 0, Speed(precision="fp32")).speed.fused
+
+
+def test_all_devices_are_known_wherever_it_matters():
+    assert _device.DEVICES.keys() == evaluator.LOOK_EVERY.keys() == forecast.PROBED.keys()
+
+
+def test_memory_is_no_matter_where_the_gpu_is_left_alone(gpu, monkeypatch):
+    gpu(free=1e6)
+    network = probe()
+    alone, used = (memory.advice(network, (3, 32, 32), 500, "fp32", torch.device(name)) for name in ("cpu", "cuda"))
+    assert "free" not in alone
+    assert "this GPU has 0.0 GB free" in used
+
+
+@pytest.mark.parametrize("field", ["images_per_second", "memory", "waited", "seconds"])
+def test_what_is_measured_is_never_below_zero(field, tiny_data, tmp_path):  # noqa: F811
+    result = fit(probe(), tiny_data, TINY)
+    path = tmp_path / "result.json"
+    for value in (7, -5):
+        curves = [entry | {field: value} for entry in result.curves]
+        results.save([dataclasses.replace(result, curves=curves)], path)
+        if value > 0:
+            assert results.read(path)[0].curves[0][field] == 7
+        else:
+            with pytest.raises(ValueError, match=f"{field} must be 0 or more, got -5"):
+                results.read(path)
+
+
+def test_a_run_that_was_finished_long_ago_tells_no_throughput(tmp_path, capsys):
+    command = ["train", "--recipe", "smoke", "--out", str(tmp_path / "run"), "--batch-size", "1000"]
+    assert cli.run(command) == 0
+    (result,) = results.read(tmp_path / "run" / "result.json")
+    for entry in result.curves:
+        del entry["images_per_second"]
+    results.save([result], tmp_path / "run" / "result.json")
+    capsys.readouterr()
+    assert cli.run(command) == 0
+    assert "speed " not in capsys.readouterr().out

@@ -345,6 +345,7 @@ def test_the_last_map():
 @pytest.mark.parametrize(
     ("name", "side", "last"),
     [
+        ("convnext_tiny", 32, "features.6.0"),  # its last stage has one place, and channels last
         ("convnext_tiny", 64, "features"),
         ("mobilenet_v3_small", 64, "features"),
         ("densenet121", 64, "features"),
@@ -370,17 +371,57 @@ def test_grad_cam_refuses_transformers_and_takes_a_layer_that_is_named():
     assert explain.grad_cam(model, x, layer="conv_proj").shape == (2, 32, 32)
 
 
+@pytest.mark.parametrize("attention", ["gam", "tam", "se", "cbam"])
+def test_a_last_stage_of_one_place_is_no_transformer(attention):
+    """GAM's MLP has its channels last there, and TAM turns the map."""
+    model = create_model("resnet18", attention, num_classes=10, stem="imagenet").eval()
+    assert last_map(model, torch.randn(2, 3, 32, 32)) == "layer3"
+
+
+class Head(nn.Module):
+    """A convolutional network whose head returns something of three sides, or turns its channels last."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.conv, self.head, self.fc = nn.Conv2d(3, 8, 3, 2), head, nn.LazyLinear(10)
+
+    def forward(self, x):
+        return self.fc(self.head(self.conv(x)).flatten(1))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(2), nn.Conv1d(8, 5, 1)),  # (N, 5, 1)
+        nn.Sequential(nn.AdaptiveAvgPool2d((4, 1)), nn.ReLU()),  # (N, 8, 4, 1)
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Unflatten(1, (4, 2)), nn.ReLU()),  # (N, 4, 2)
+    ],
+)
+def test_heads_of_three_sides_are_no_tokens(head):
+    assert last_map(Head(head), torch.randn(2, 3, 32, 32)) == "conv"
+
+
+def test_a_picture_that_is_no_square():
+    model = torchvision.models.googlenet(weights=None, init_weights=False).eval()
+    assert last_map(model, torch.randn(1, 3, 299, 150)) == "inception5b"
+
+
 class Attending(nn.Module):
     """Its windows attend apart, as timm's Swin: what a softmax returns has a square, too, but not one a picture."""
 
     def __init__(self):
         super().__init__()
-        self.conv, self.softmax, self.fc = nn.Conv2d(3, 4, 1), nn.Softmax(-1), nn.Linear(4, 10)
+        self.conv, self.softmax, self.norm, self.fc = (
+            nn.Conv2d(3, 4, 1),
+            nn.Softmax(-1),
+            nn.LayerNorm(4),
+            nn.Linear(4, 10),
+        )
 
     def forward(self, x):
         x = self.conv(x)
-        windows = x.flatten(2).mT.reshape(4 * len(x), 1, -1, 4)
-        return self.fc((self.softmax(windows @ windows.mT) @ windows).reshape(len(x), -1, 4).mean(1))
+        windows = x.flatten(2).mT.reshape(64 * len(x), 1, 4, 4)  # of four places: their weights would pass for a map
+        return self.fc(self.norm((self.softmax(windows @ windows.mT) @ windows).reshape(len(x), -1, 4)).mean(1))
 
 
 def test_the_weights_of_windows_are_no_map():
@@ -666,6 +707,10 @@ def test_figures_are_drawn():
     assert [text.get_text() for text in left.get_yticklabels()] == ["one draw", "three"]
     assert (left.lines[0].get_xdata()[0], right.lines[0].get_xdata()[0]) == (pytest.approx(0.2), pytest.approx(0.8))
     assert sorted(left.lines[-1].get_xdata()) == pytest.approx(sorted(scores["three"][0].mean(1).tolist()))
+    one = torch.tensor([0.2, 0.3, 0.4, 0.5])
+    (bar, *_) = plots.draw_scores({"one": (one, one)}, "").axes[0].collections
+    ends = bar.get_segments()[0][:, 0]
+    assert ends.tolist() == pytest.approx([0.35 + side * 1.96 * float(one.std()) / 2 for side in (-1, 1)])
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 import torch
 from processes import ended, start, start_together
-from training_run import STEPS
+from training_run import RECIPE, STEPS, data, network
 
 from gamlib import _files, results
 from gamlib._files import whole
-from gamlib.training import CheckpointError, Stopped, checkpoint
+from gamlib.training import CheckpointError, Speed, Stopped, checkpoint, fit
 from gamlib.training.folder import RunFolder
 from gamlib.training.interrupt import SIGNALS, Interrupt
 
@@ -314,11 +314,12 @@ def slow_disk(monkeypatch):
 
 
 def test_training_goes_on_while_a_checkpoint_is_written_and_does_not_reach_it(tmp_path, slow_disk):
-    with RunFolder(tmp_path, 0, False) as folder:
+    with RunFolder(tmp_path, 300, False) as folder:
         moving = state(1) | {"curves": [{"epoch": 1}]}
         folder.save(moving)
         moving["model"]["weight"].zero_()
         moving["curves"].append({"epoch": 2})
+        assert not folder.is_due()  # nor does this wait
         assert checkpoint.paths(tmp_path) == []
         slow_disk.set()
         folder.wait()
@@ -344,6 +345,122 @@ def test_a_run_does_not_end_before_its_checkpoint_is_written(tmp_path, slow_disk
         with contextlib.suppress(KeyError):
             end(RunFolder(out, 0, False), kind)
         assert len(checkpoint.paths(out)) == 1
+
+
+def test_the_folder_is_locked_until_the_last_checkpoint_is_written(tmp_path, monkeypatch):
+    locked, save = [], checkpoint.save
+
+    def slowly(*given):
+        time.sleep(0.3)
+        try:
+            _files.lock(tmp_path).close()
+        except BlockingIOError:
+            locked.append(True)
+        save(*given)
+
+    monkeypatch.setattr(checkpoint, "save", slowly)
+    for kind in (None, KeyError):
+        folder = RunFolder(tmp_path, 0, False)
+        with contextlib.suppress(KeyError), folder:
+            folder.save(state(1))
+            if kind is not None:
+                raise kind
+    assert locked == [True, True]
+    _files.lock(tmp_path).close()
+
+
+def test_an_error_of_any_kind_while_writing_does_not_hide_what_ended_the_run(tmp_path, monkeypatch):
+    def fail(*_):
+        raise MemoryError("no memory for the copy")
+
+    monkeypatch.setattr(checkpoint, "save", fail)
+    with pytest.raises(KeyError), pytest.warns(UserWarning, match="no memory for the copy"):
+        end(RunFolder(tmp_path, 300, False), KeyError)
+    with pytest.raises(MemoryError):
+        end(RunFolder(tmp_path, 300, False), None)
+
+
+def test_ctrl_c_while_a_write_is_waited_for_does_not_lose_its_error(tmp_path, monkeypatch):
+    def fail(*_):
+        raise CheckpointError("the disk is full")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", fail)
+    folder = RunFolder(tmp_path, 300, False)
+    folder.save(state(1))
+    with monkeypatch.context() as patch:
+        patch.setattr("gamlib.training.folder.futures.wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            folder.wait()
+    with pytest.raises(CheckpointError, match="the disk is full"):
+        folder.wait()
+
+
+def test_a_copied_state_keeps_what_a_state_dict_says_of_its_version():
+    model = torch.nn.BatchNorm2d(3)
+    copied = checkpoint.copied(model.state_dict())
+    assert copied._metadata == model.state_dict()._metadata
+    assert copied["weight"].data_ptr() != model.weight.data_ptr()
+
+
+SLOW = """
+import sys, time
+sys.path[:0] = {paths!r}
+import training_run
+from gamlib.training import checkpoint
+save = checkpoint.save
+def slowly(state, folder):
+    time.sleep({seconds} if state["step"] in {steps} else 0)
+    save(state, folder)
+checkpoint.save = slowly
+sys.argv = ["training_run.py", {out!r}]
+sys.exit(training_run.main())
+"""
+
+
+def slow_run(out, seconds, steps):
+    """A process that trains, and takes its time to write some checkpoints."""
+    paths = [str(Path(__file__).parent), *sys.path]
+    code = SLOW.format(paths=paths, seconds=seconds, steps=steps, out=str(out))
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def until(holds, seconds=120):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_sigterm_while_the_last_checkpoint_is_written_loses_nothing(tmp_path, undisturbed):
+    process = slow_run(tmp_path, 3, (STEPS,))
+    log = tmp_path / "metrics.jsonl"
+    until(lambda: log.is_file() and log.read_text().count("\n") == 3)  # of the last epoch
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert checkpoint.paths(tmp_path)[0].name == f"checkpoint-{STEPS:010d}.pt"
+    assert (tmp_path / "weights.safetensors").is_file()
+
+
+def test_a_log_never_stands_without_a_checkpoint(tmp_path, monkeypatch):
+    """It would pass for another program's, and the folder be refused."""
+    stood, save, log = [], checkpoint.save, RunFolder.log
+
+    def slowly(*given):
+        time.sleep(1)
+        save(*given)
+
+    def noted(folder, curves):
+        stood.append(len(checkpoint.paths(tmp_path)))
+        log(folder, curves)
+
+    monkeypatch.setattr(checkpoint, "save", slowly)
+    monkeypatch.setattr(RunFolder, "log", noted)
+    few = data().first(16)
+    fit(network(), few, RECIPE, out=tmp_path, speed=Speed(precision="fp32"))
+    assert min(stood) >= 1
 
 
 def test_a_checkpoint_that_could_not_be_written_ends_the_run_at_the_next_chance(tmp_path, monkeypatch):

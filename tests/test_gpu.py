@@ -146,6 +146,7 @@ def test_a_run_goes_on_on_the_cpu_and_back(data, tmp_path):
         folder.save(trainer.state())
     result = fit(network("gam"), data, recipe, out=tmp_path, speed=speed)
     assert result.device.count(", then ") == 2
+    assert all(0 < entry["memory"] < 80e9 for entry in whole.curves)
     assert result.curves[-1]["train_loss"] == pytest.approx(whole.curves[-1]["train_loss"], rel=0.1)
 
 

@@ -179,7 +179,7 @@ def test_frozen_weights_keep_less():
 def test_a_small_card_is_told_what_to_add(free, said, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int(free), int(80e9)))
-    assert memory.advice(built("resnet50", 224, "gam"), (3, 224, 224), 256, "bf16") == said
+    assert memory.advice(built("resnet50", 224, "gam"), (3, 224, 224), 256, "bf16", torch.device("cuda")) == said
 
 
 def test_train_says_it_and_takes_the_option(tmp_path, capsys):

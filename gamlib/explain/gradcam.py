@@ -92,37 +92,45 @@ def last_map(model: nn.Module, x: Tensor) -> str:
         ValueError: where there is none, or places are still told apart after it, in another form: as tokens (N, L, C),
             or with the channels last. So it is in transformers, whose last such map is that of the first layer.
     """
-    found: list[str] = []
+    found: list[tuple[str, int]] = []  # and its number of places
     after: list[str] = []  # modules that tell places apart in another form
 
     def look(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
         if not isinstance(output, Tensor) or output.ndim < 3:
             return
         if output.ndim == 4 and _is_map(output, x):
-            found.append(name)
+            found.append((name, output.shape[2:].numel()))
             after.clear()
-        elif output.ndim == 3 or output.shape[2:].numel() > 1:
+        elif found and _is_told_apart(output, x, found[-1][1]):
             after.append(name)
 
     with torch.no_grad(), hooked(model, [name for name in named_modules(model) if name], look):
         model(x)
     if not found:
         raise ValueError(f"no module of {type(model).__name__} returns (N, C, h, w) with more than one place")
+    last, _ = found[-1]
     if after:
         raise ValueError(
-            f"Grad-CAM was made for convolutional networks: after {found[-1]!r}, the last of {type(model).__name__}'s "
+            f"Grad-CAM was made for convolutional networks: after {last!r}, the last of {type(model).__name__}'s "
             f"layers that returns (N, C, h, w), {len(after)} more tell places apart in another form, such as "
             f"{after[-1]!r}. Name a layer, or use a method for transformers"
         )
-    return found[-1]
+    return last
 
 
 def _is_map(output: Tensor, x: Tensor) -> bool:
-    """More than one place (h, w), in the picture's proportions: channels that stand last are no width. One map for each
-    picture: the parts of a picture that attend to each other apart have more.
-    """
-    h, w = output.shape[2:]
-    if len(output) != len(x):
-        return False
+    """One (N, C, h, w) for each picture, of more than one place, in the picture's proportions."""
+    return len(output) == len(x) and _in_proportion(*output.shape[2:], x)
+
+
+def _is_told_apart(output: Tensor, x: Tensor, places: int) -> bool:
+    """Tokens (N, L, C), as many as there were places at least, or (N, h, w, C) with more than one place."""
+    if output.ndim == 3:
+        return output.shape[1] >= places and output.shape[2] > 1
+    return output.ndim == 4 and len(output) == len(x) and _in_proportion(*output.shape[1:3], x)
+
+
+def _in_proportion(h: int, w: int, x: Tensor) -> bool:
+    """Whether h x w are more than one place of such pictures: channels that stand there are no height or width."""
     height, width = x.shape[2:]
-    return 1 < h * w <= height * width and abs(h * width - w * height) <= max(height, width)  # to one cell
+    return 1 < h * w <= height * width and abs(h * width - w * height) <= 2 * max(height, width)  # to two cells

@@ -120,6 +120,8 @@ def read(path: Path) -> list[Result]:
             _check_fields(f"{where}, curves", entry, dict.fromkeys((*CURVE, *optional), int | float))
             if bad := [field for field in CURVE if field.endswith("error") and not 0 <= entry[field] <= 100]:
                 raise ValueError(f"{where}, curves: {bad[0]} must lie in 0 to 100 (%), got {entry[bad[0]]}")
+            if bad := [field for field in (*optional, "seconds") if entry[field] < 0]:
+                raise ValueError(f"{where}, curves: {bad[0]} must be 0 or more, got {entry[bad[0]]}")
         if run["switches"] is not None:
             optional = {"graph": bool} if "graph" in run["switches"] else {}  # where it was on
             _check_fields(f"{where}, switches", run["switches"], dict.fromkeys(SWITCHES, bool) | optional)

@@ -8,6 +8,7 @@ from torch import nn
 from tqdm import tqdm
 
 from gamlib._checks import check_seed
+from gamlib._device import reset_peak_memory
 from gamlib.data import Data, DataError
 from gamlib.results import Result
 from gamlib.training import distributed
@@ -88,12 +89,15 @@ def fit(
             before_start()
         if state is None:
             folder.save(own)
+            folder.wait()  # a log without a checkpoint would pass for another program's
         else:
             trainer.load_state(state)
+        reset_peak_memory(trainer.device)  # `before_start` may have trained a copy
         with Interrupt() as interrupt, trainer.progress_bar() as bar:
             try:
                 while trainer.epoch < recipe.epochs:
                     follow(trainer, folder, interrupt, bar)
+                folder.wait()
             except DataError:  # what was learned until then is kept
                 trainer.look()
                 folder.save(trainer.state())

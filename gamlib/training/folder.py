@@ -3,7 +3,7 @@
 import json
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from pathlib import Path
 
 from torch import nn
@@ -40,7 +40,7 @@ class RunFolder:
         self.save_every, self.last_saved = save_every, time.monotonic()
         self.tensorboard, self._writer = tensorboard, None
         self._lock = None
-        self._thread, self._writing = ThreadPoolExecutor(1), None
+        self._thread, self._writing = futures.ThreadPoolExecutor(1), None
 
     def __enter__(self) -> "RunFolder":
         if self.writes:
@@ -58,17 +58,21 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        self._thread.shutdown()
+        try:
+            self.wait()
+        except Exception as error:
+            if kind is None:
+                raise
+            warnings.warn(str(error), stacklevel=2)  # besides what ends the run
+        finally:  # after the last checkpoint is written, or where a second Ctrl-C does not wait for it
+            self._close()
+
+    def _close(self) -> None:
+        self._thread.shutdown(wait=False)
         if self._lock is not None:
             self._lock.close()
         if self._writer is not None:
             self._writer.close()
-        try:
-            self.wait()
-        except checkpoint.CheckpointError as error:
-            if kind is None:
-                raise
-            warnings.warn(str(error), stacklevel=2)  # besides what ends the run
 
     def clear(self) -> None:
         """Remove what an earlier run left here."""
@@ -148,8 +152,9 @@ class RunFolder:
 
     def wait(self) -> None:
         """Return when the last checkpoint is on the disk. Raises CheckpointError where it could not be written."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
+        if self._writing is not None:
+            futures.wait([self._writing])
+            writing, self._writing = self._writing, None
             writing.result()
 
     def is_due(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from gamlib._device import peak_memory
+from gamlib._device import peak_memory, reset_peak_memory
 from gamlib.data import Data
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.recipes import Recipe
@@ -40,6 +40,7 @@ def forecast(model: nn.Module, data: Data, recipe: Recipe, speed: Speed) -> Fore
     """
     run = Trainer(copy.deepcopy(model), data, recipe, 0, speed)
     warm_up, timed = PROBED[run.device.type]
+    reset_peak_memory(run.device)
     start = time.perf_counter()
     for i, _ in enumerate(_steps(run), start=1):
         if i == warm_up:

@@ -40,11 +40,13 @@ def memory_needed(model: nn.Module, image_shape: tuple[int, int, int], images: i
     return size + 2 * learnt + (held if precision == "fp32" else (size + held) // 2)
 
 
-def advice(model: nn.Module, image_shape: tuple[int, int, int], images: int, precision: str) -> str:
+def advice(
+    model: nn.Module, image_shape: tuple[int, int, int], images: int, precision: str, device: torch.device
+) -> str:
     """How much that is, and, where the GPU has less free, into how large micro-batches it has to be split."""
     needed = memory_needed(model, image_shape, images, precision)
     said = f"about {needed / 1e9:.3g} GB for {images:,} images at once"
-    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
+    free = torch.cuda.mem_get_info()[0] if device.type == "cuda" else None
     if free is None or ROOM * needed < free:
         return said
     said += f"; this GPU has {free / 1e9:.1f} GB free"

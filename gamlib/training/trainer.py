@@ -37,6 +37,8 @@ class Trainer:
         self.evaluator = Evaluator(model, data, speed)
         # A network that was compiled by its owner is saved as what it is inside.
         self.model, self.data, self.device = unwrapped(model), self.evaluator.data, self.evaluator.device
+        if speed.graph and (self.device.type != "cuda" or distributed.is_started()):
+            raise ValueError(f"graph=True needs one NVIDIA GPU and no torchrun; got {self.device.type}. Leave it out")
         # On other devices nobody has tried whether the fused update leaves out what it should.
         speed = speed if self.device.type in ("cpu", "cuda") else dataclasses.replace(speed, fused=False)
         self.precision, self.speed = self.evaluator.precision, speed
@@ -45,10 +47,6 @@ class Trainer:
         if not self.parameters:
             raise ValueError(f"{type(model).__name__} has no parameters to train")
         check_batches(data.train_count, recipe.batch_size)
-        if speed.graph and (self.device.type != "cuda" or distributed.is_started()):
-            raise ValueError(f"graph=True needs one NVIDIA GPU and no torchrun; got {self.device.type}. Leave it out")
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
         self.steps_per_epoch = -(-data.train_count // recipe.batch_size)
         self.steps = recipe.epochs * self.steps_per_epoch
         self.optimizer = torch.optim.SGD(
