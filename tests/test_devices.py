@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -108,14 +109,19 @@ def test_a_forecast_goes_through_epochs_until_it_is_warm(tiny_data, monkeypatch)
     assert max(steps) < recipe.epochs * 2  # learning rates are those of the run
 
 
+def write_photographs(root: Path) -> None:
+    """Two classes of four each, in train/ and val/."""
+    for split in ("train", "val"):
+        for name in "ab":
+            (root / split / name).mkdir(parents=True)
+            for i in range(4):
+                Image.new("RGB", (40, 40)).save(root / split / name / f"{i}.jpg")
+
+
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_broken_photographs_of_all_processes_are_named(rank, tmp_path, monkeypatch, capsys):
     """All but the first have no standard output."""
-    for split in ("train", "val"):
-        for name in "ab":
-            (tmp_path / split / name).mkdir(parents=True)
-            for i in range(4):
-                Image.new("RGB", (40, 40)).save(tmp_path / split / name / f"{i}.jpg")
+    write_photographs(tmp_path)
     (tmp_path / "train" / "a" / "0.jpg").write_bytes(b"")
     monkeypatch.setenv("RANK", rank)
     data = dataclasses.replace(imagenet.dataset(tmp_path), bad_images="skip", workers=0)
@@ -245,10 +251,7 @@ def test_workers_are_forked_where_that_is_safe(platform, context, tmp_path, monk
 
     monkeypatch.setattr(imagenet, "DataLoader", loader)
     monkeypatch.setattr(imagenet.sys, "platform", platform)
-    for split in ("train", "val"):
-        (tmp_path / split / "a").mkdir(parents=True)
-        for i in range(4):
-            Image.new("RGB", (40, 40)).save(tmp_path / split / "a" / f"{i}.jpg")
+    write_photographs(tmp_path)
     data = dataclasses.replace(imagenet.dataset(tmp_path), workers=2)
     assert [len(labels) for _, labels in data.train_batches([torch.arange(4)], 0, 0)] == [4]
     assert asked["multiprocessing_context"] == context

@@ -58,7 +58,6 @@ def fake_cuda(mode: FakeTensorMode) -> Iterator[None]:
             "current_device": 0,
             "get_device_name": "fake",
             "is_bf16_supported": True,
-            "reset_peak_memory_stats": None,
         }.items():
             patch.setattr(torch.cuda, name, lambda *_, answer=answer, **__: answer)
         patch.setattr(nn.Module, "to", module_to)

@@ -82,8 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
         before_start=say_forecast,
     )
     last = result.curves[-1]
-    most = f", at most {last['memory'] / 1e9:.1f} GB of GPU memory" if "memory" in last else ""
     if "images_per_second" in last:  # a run that was finished long ago does not tell
+        most = f", at most {last['memory'] / 1e9:.1f} GB of GPU memory" if "memory" in last else ""
         print(f"speed     {last['images_per_second']:,.0f} training images per second in the last epoch{most}")
     print(results.table([result]))
     return 0

@@ -12,6 +12,7 @@ import torch
 
 from gamlib import create_model, results
 from gamlib.cost import count_macs, count_parameters
+from gamlib.course import grid
 from gamlib.course.pictures import drawing
 from gamlib.data import puzzles
 from gamlib.results import SOLVED
@@ -119,13 +120,10 @@ def price(attention: str) -> tuple[int, int]:
 def solved(attention: str) -> dict[str, tuple[int, int]]:
     """How many of the recorded runs of the probe solve each puzzle, and how many there are; of ABN, of ResNet-20."""
 
-    def counted(study: str) -> tuple[int, int]:
-        runs = [run for run in results.load(study) if run.label == attention]
-        return sum(run.top1_error < SOLVED for run in runs), len(runs)
-
     if attention == "abn":  # the probe has no place for a branch
-        return {"joint, on ResNet-20": counted("puzzles-joint-resnet20")}
-    return {task: counted(f"puzzles-{task}") for task in puzzles.TASKS}
+        runs = [run for run in results.load("puzzles-joint-resnet20") if run.label == attention]
+        return {"joint, on ResNet-20": (sum(run.top1_error < SOLVED for run in runs), len(runs))}
+    return {task: grid.solved(attention, task) for task in puzzles.TASKS}
 
 
 def facts(entry: Entry) -> list[str]:

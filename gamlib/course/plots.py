@@ -109,7 +109,7 @@ def draw_curves(curves: Mapping[str, Tensor], title: str, part: str = "deleted")
         curves.items(), sns.color_palette("colorblind", len(curves)), MARKERS, strict=False
     ):
         x = torch.linspace(0, 100, curve.shape[1]).numpy()
-        mean, error = curve.mean(0).cpu().numpy(), 1.96 * curve.std(0).cpu().numpy() / len(curve) ** 0.5
+        mean, error = curve.mean(0).cpu().numpy(), _half(curve).cpu().numpy()
         axes.plot(x, mean, color=colour, marker=marker, markersize=5, label=name)
         if len(curve) > 1:
             axes.fill_between(x, mean - error, mean + error, color=colour, alpha=0.2, linewidth=0)
@@ -136,8 +136,7 @@ def draw_scores(scores: Mapping[str, tuple[Tensor, Tensor]], title: str) -> "Fig
         for row, areas in enumerate(pair[side] for pair in scores.values()):
             draws = areas.reshape(-1, areas.shape[-1])
             means = draws.mean(0)  # of each picture, over the draws
-            half = 1.96 * float(means.std()) / len(means) ** 0.5
-            axes.errorbar(float(means.mean()), row, xerr=half, fmt="o", color="#0072B2", capsize=3)
+            axes.errorbar(float(means.mean()), row, xerr=float(_half(means)), fmt="o", color="#0072B2", capsize=3)
             if len(draws) > 1:
                 axes.plot(draws.mean(1), [row] * len(draws), "o", color="#D55E00", markersize=3, alpha=0.7)
         axes.set(xlabel="mean probability of the label", title=better)
@@ -147,6 +146,11 @@ def draw_scores(scores: Mapping[str, tuple[Tensor, Tensor]], title: str) -> "Fig
     panels[0].set_ylim(len(scores) - 0.5, -0.5)
     figure.suptitle(title)
     return figure
+
+
+def _half(values: Tensor) -> Tensor:
+    """Half of the 95% interval of the mean over the first side."""
+    return 1.96 * values.std(0) / len(values) ** 0.5
 
 
 def _plane(gate: Tensor) -> tuple[Tensor, str, str]:

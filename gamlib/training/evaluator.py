@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from gamlib._device import counting_dtype, device_of
+from gamlib._device import DEVICES, counting_dtype, device_of
 from gamlib.data import Data
 from gamlib.training import distributed
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.metrics import COUNTED, count, cross_entropy, means
 from gamlib.training.speed import Speed
 
-LOOK_EVERY = {"cpu": 1, "cuda": 10, "mps": 10, "xpu": 10}  # batches; a look lets the host wait for the GPU
+LOOK_EVERY = dict.fromkeys(DEVICES, 10) | {"cpu": 1}  # batches; a look lets the host wait for the GPU
 
 
 def evaluate(model: nn.Module, data: Data, speed: Speed | None = None) -> dict[str, float]:
@@ -40,7 +40,7 @@ class Evaluator:
     """A network on its device, its data, and how the one sees the other."""
 
     def __init__(self, model: nn.Module, data: Data, speed: Speed) -> None:
-        self.speed, self.device = speed, device_of(speed.device)
+        self.device = device_of(speed.device)
         self.precision = speed.resolve(self.device)
         self.layout = torch.channels_last if speed.channels_last else torch.contiguous_format
         self.model = model.to(self.device, memory_format=self.layout)
@@ -48,9 +48,8 @@ class Evaluator:
         self.data = data.to(self.device)
         self.mean = torch.tensor(data.mean, dtype=self.dtype, device=self.device).view(1, 3, 1, 1) * 255
         self.std = torch.tensor(data.std, dtype=self.dtype, device=self.device).view(1, 3, 1, 1) * 255
-        self.sums = torch.zeros(
-            COUNTED, dtype=counting_dtype(self.device), device=self.device
-        )  # over the last test's images
+        # Over the last test's images.
+        self.sums = torch.zeros(COUNTED, dtype=counting_dtype(self.device), device=self.device)
         self.seconds = 0.0  # that it took
         self.must_stop = False  # whether one of the processes was asked to
 

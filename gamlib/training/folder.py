@@ -65,14 +65,11 @@ class RunFolder:
                 raise
             warnings.warn(str(error), stacklevel=2)  # besides what ends the run
         finally:  # after the last checkpoint is written, or where a second Ctrl-C does not wait for it
-            self._close()
-
-    def _close(self) -> None:
-        self._thread.shutdown(wait=False)
-        if self._lock is not None:
-            self._lock.close()
-        if self._writer is not None:
-            self._writer.close()
+            self._thread.shutdown(wait=False)
+            if self._lock is not None:
+                self._lock.close()
+            if self._writer is not None:
+                self._writer.close()
 
     def clear(self) -> None:
         """Remove what an earlier run left here."""
@@ -197,7 +194,6 @@ class RunFolder:
     def finish(self, state: dict[str, object], result: Result) -> None:
         """Write the weights, then the result: where it stands, the run is complete. Then a chart of the curves."""
         if self.writes:
-            self.wait()
             # Contiguous copies: safetensors refuses tensors that share memory, as tied weights do.
             weights = {key: value.detach().cpu().clone().contiguous() for key, value in state["model"].items()}
             about = {key: json.dumps(state[key]) for key in ("network", "classes", "run")} | {"data": result.data}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from gamlib._device import peak_memory, reset_peak_memory
+from gamlib._device import DEVICES, peak_memory, reset_peak_memory
 from gamlib.data import Data
 from gamlib.training.interrupt import Interrupt
 from gamlib.training.recipes import Recipe
@@ -16,7 +16,7 @@ from gamlib.training.speed import Speed
 from gamlib.training.trainer import Trainer
 
 # Steps to warm up, steps to time.
-PROBED = {"cpu": (1, 3), "cuda": (5, 20), "mps": (5, 20), "xpu": (5, 20)}
+PROBED = dict.fromkeys(DEVICES, (5, 20)) | {"cpu": (1, 3)}
 
 
 @dataclass(frozen=True)
