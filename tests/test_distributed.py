@@ -94,8 +94,8 @@ def test_processes_that_see_other_folders_do_not_train_on(tmp_path):
     """As two machines do whose output folder is not shared: one would go on, and the other begin."""
     (first,) = [ended(process) for process in start_together(1, tmp_path / "0", "--signal", 15, "--at", 12)]
     assert first[0] == 143
-    for code, told, _ in [ended(process) for process in start_together(2, tmp_path, "--apart")]:
-        assert code == 2
+    for code, told, err in [ended(process) for process in start_together(2, tmp_path, "--apart")]:
+        assert code == 2, err
         assert "holds something else for each process; give a folder that all of them share" in told["error"]
         assert told["rates"] == []
 

@@ -94,8 +94,10 @@ def main() -> int:
         told["stopped"], code = str(stopped), stopped.exit_code
     except CheckpointError as error:
         told["error"], code = str(error), 2
+    print("\n" + json.dumps(told), flush=True)
+    if code == 2:
+        os._exit(code)  # at once, as the command line's `exit_code` does
     distributed.leave()
-    print("\n" + json.dumps(told))
     return code
 
 

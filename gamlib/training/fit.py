@@ -79,9 +79,10 @@ def fit(
         state = folder.load(own)
         finished = folder.finished(trainer.model, own, state)
         found = -1 if state is None else state["step"]
-        if not distributed.same(found + trainer.steps + 1 if finished else found, trainer.device):
+        same = distributed.same(found + trainer.steps + 1 if finished else found, trainer.device)
+        distributed.barrier()  # also before an error: no process leaves while another still compares
+        if not same:
             raise CheckpointError(f"{out} holds something else for each process; give a folder that all of them share")
-        distributed.barrier()
         if finished is not None:
             model.eval()
             return finished  # as it was written: with that day's commit and versions
