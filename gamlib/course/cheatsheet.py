@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 A4 = (8.27, 11.69)  # inches
 DPI = 200
+TEXT = 1.15  # times the size in a notebook, since the drawings are shrunk here
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ ENTRIES = (
             r"$y = \frac{1}{3}\,x\cdot(\omega_{cw} + \omega_{hc} + \omega_{hw})$",
         ),
         "C × W, H × C and H × W numbers",
-        "see whole columns and rows, with 300 weights a module",
+        "see whole columns and rows; 300 weights per module",
         "let a gate of channels see beyond 7 neighbours, whose order means nothing",
     ),
     Entry(
@@ -135,7 +136,7 @@ def facts(entry: Entry) -> list[str]:
         f"Price: {parameters:,} parameters, {macs / 1e6:.2f} million MACs",
         f"Can {entry.can}",
         f"Can’t {entry.cannot}",
-        f"Solves: {', '.join(seeds)}" + (", as it does without attention" if entry.attention == "abn" else ""),
+        f"Solves: {', '.join(seeds)}" + (", as without attention" if entry.attention == "abn" else ""),
     ]
 
 
@@ -159,13 +160,16 @@ def page() -> "Figure":
         figure.text(0.05, top - 0.017, entry.title, fontsize=9.5, weight="bold", color="#0072B2")
         for line, equation in enumerate(entry.equations):
             figure.text(0.05, top - 0.038 - 0.021 * line, equation, fontsize=9)
-        lines = [textwrap.fill(fact, 62, subsequent_indent="    ") for fact in facts(entry)]
+        lines = [textwrap.fill(fact, 57, subsequent_indent="    ") for fact in facts(entry)]
         figure.text(0.05, top - 0.072, "\n".join(lines), fontsize=7.2, va="top", linespacing=1.35)
-        each = (height - 0.016) / len(entry.drawings)
-        for place, name in enumerate(entry.drawings):
-            axes = figure.add_axes((0.47, top - 0.008 - (place + 1) * each, 0.5, each))
-            axes.imshow(_rendered(name), interpolation="lanczos")
+        pictures = [_rendered(name) for name in entry.drawings]
+        share = 0.54 / sum(picture.shape[1] for picture in pictures)  # of the page's width, for a pixel
+        left = 0.43
+        for picture in pictures:  # side by side, at one scale
+            axes = figure.add_axes((left, top - height + 0.005, share * picture.shape[1], height - 0.01))
+            axes.imshow(picture, interpolation="lanczos")
             axes.axis("off")
+            left += share * picture.shape[1]
     return figure
 
 
@@ -177,8 +181,11 @@ def write(path: Path) -> None:
 
 def _rendered(name: str) -> np.ndarray:
     from matplotlib import pyplot
+    from matplotlib.text import Text
 
-    content = io.BytesIO()
-    drawing(name).savefig(content, dpi=300, bbox_inches="tight", format="png")
+    picture, content = drawing(name), io.BytesIO()
+    for text in picture.findobj(Text):
+        text.set_fontsize(TEXT * text.get_fontsize())
+    picture.savefig(content, dpi=300, bbox_inches="tight", format="png")
     content.seek(0)
     return pyplot.imread(content)
