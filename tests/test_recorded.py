@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from scipy import stats
 
 from gamlib import create_model, data, results
 from gamlib._paths import recorded
@@ -271,6 +272,29 @@ def by_seed(runs):
     return sorted(runs, key=lambda run: run.seed)
 
 
+def test_what_notebook_09_says_of_seeds():
+    """Runs of one seed spread as widely as runs of several: half a point, all networks together."""
+
+    def pooled(found):
+        free = [len(errors) - 1 for errors in found]
+        return (
+            sum(n * statistics.variance(errors) for n, errors in zip(free, found, strict=True) if n) / sum(free)
+        ) ** 0.5
+
+    laptop = grouped("cifar100-resnet20-laptop")
+    again = {label: [run.top1_error for run in runs if run.seed == 0] for label, runs in laptop.items()}
+    for study in ("cifar100-resnet20-first", "repeat-cifar100-none"):
+        for run in results.load(study):
+            if run.seed == 0 and run.label in again:
+                again[run.label].append(run.top1_error)
+    seeds = {label: [run.top1_error for run in runs] for label, runs in laptop.items()}
+    assert pooled(list(again.values())) == pytest.approx(pooled(list(seeds.values())), abs=0.1)
+    assert all(0.8 < statistics.stdev(seeds[label]) < 1 for label in ("bam", "cbam")), "nearly 1"
+    for label in ("se", "cbam"):
+        assert min(again[label]) < max(again["none"])
+        assert max(again[label]) > min(again["none"])
+
+
 def test_what_notebook_11_says_of_kernels():
     def solved(runs):
         return sum(run.top1_error < results.SOLVED for run in runs), len(runs)
@@ -286,3 +310,15 @@ def test_what_notebook_11_says_of_kernels():
     gam = [run for run in results.load("puzzles-joint") if run.label == "gam"]
     assert abs(dear[0].parameters / gam[0].parameters - 1) < 0.03, "the same parameters"
     assert solved(gam) == (5, 5)
+    assert stats.fisher_exact([[5, 0], [2, 3]]).pvalue == pytest.approx(1 / 6), "one in six such comparisons"
+    reach = {run.label: run.parameters for run in results.load("puzzles-reach")}
+    assert max(parameters / gam[0].parameters for parameters in reach.values()) < 1.02, "hardly more, or fewer"
+    assert {label: grid.solved(label, "spatial") for label in (*reach, "gam")} == {
+        "gam-kernel_size9": (5, 5),
+        "gam-kernel_size11": (5, 5),
+        "gam": (0, 5),
+    }
+    assert stats.fisher_exact([[5, 0], [0, 5]]).pvalue == pytest.approx(1 / 126)
+    grouped = {run.label: run.parameters for run in results.load("ablation-groups")}
+    five = kernels[5][0].parameters
+    assert all(abs(parameters / five - 1) < 0.011 for parameters in grouped.values()), "to 1%"

@@ -141,6 +141,16 @@ def test_differences_as_a_table():
         results.differences(runs[:3], "none")
 
 
+def test_a_table_tells_networks_of_one_label_apart():
+    def gam(reduction):
+        options = {"name": "resnet20", "attention": "gam", "attention_options": {"reduction": reduction}}
+        return run(0, 40.0, network=options)
+
+    lines = results.table([run(0, 41.0), gam(2), gam(4)]).splitlines()[2:]
+    assert [line.split(" | ")[2] for line in lines] == ["none", "gam, r = 2", "gam, r = 4"]
+    assert results.table([gam(4)]).splitlines()[2].split(" | ")[2] == "gam"
+
+
 # ------------------------------------------------------------------ the command
 
 

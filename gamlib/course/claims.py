@@ -3,18 +3,19 @@
 Verdicts are worked out from counts and recorded runs, never typed. There are four:
 
     supported       every 95% interval of a difference, paired by seed, lies below 0
-    not supported   one of them lies above 0
+    contradicted    one of them lies above 0
     can't say yet   one of them holds 0, or both sides are at a ceiling; more seeds, or a harder task, may tell
-    not tested      fewer than MIN_SEEDS paired seeds, however they look
+    not tested      fewer than MIN_SEEDS paired seeds (runs that are counted: MIN_COUNTED of each), however they look
 
 The paper speaks of photographs, so its claims are judged on photographs. What the puzzles say stands by itself; there,
 a network solves a task or does not, so runs are counted. A verdict holds for the scale beside it, and for no other.
+None is corrected for the number of claims: of twenty intervals about nothing, one misses 0.
 """
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -24,11 +25,21 @@ from gamlib.course import plan
 from gamlib.paper import Recomputed, reproduce
 from gamlib.results import Result
 
-Verdict = Literal["supported", "not supported", "can't say yet", "not tested"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Verdict = Literal["supported", "contradicted", "can't say yet", "not tested"]
 MIN_SEEDS = 3
+MIN_COUNTED = 4  # where runs are counted: three of three against none of three comes by chance in one case of ten
 PAPER = "The paper's claims"
 PHOTOGRAPHS = "Not in the paper, on photographs"
 PUZZLES = "What the puzzles say"
+COLOURS: dict[Verdict, str] = {
+    "supported": "#7FC8A9",
+    "contradicted": "#F2A378",
+    "can't say yet": "#F3E3A1",
+    "not tested": "#EDEDED",
+}
 POOLING = ("se", "bam", "cbam", "tam")  # the mechanisms that pool
 
 
@@ -72,14 +83,38 @@ def table() -> str:
     return "\n\n".join(tables)
 
 
+def board() -> tuple["Figure", str]:
+    """The verdicts on all claims as a figure, and the same in words, for `show`."""
+    from matplotlib.figure import Figure
+
+    rows: list[tuple[str, Verdict | None]] = []
+    for part in (PAPER, PHOTOGRAPHS, PUZZLES):
+        rows.append((part, None))
+        for claim, finding in judged():
+            if part == (claim.where if claim.where in (PHOTOGRAPHS, PUZZLES) else PAPER):
+                rows.append((claim.text, finding.verdict))
+    figure = Figure(figsize=(8.5, 0.29 * len(rows)), layout="constrained", facecolor="white")
+    panel = figure.subplots()
+    panel.set(xlim=(0, 8.5), ylim=(len(rows), 0))
+    panel.axis("off")
+    for y, (text, verdict) in enumerate(rows):
+        weight = "normal" if verdict else "bold"
+        panel.text(1.7 if verdict else 0, y + 0.5, text, va="center", fontsize=11, weight=weight)
+        if verdict:
+            box = {"boxstyle": "square,pad=0.3", "facecolor": COLOURS[verdict], "edgecolor": "none"}
+            panel.text(0.75, y + 0.5, f"{verdict:^15}", va="center", ha="center", fontsize=10.5, bbox=box)
+    said = "; ".join(f"{text.rstrip('.')}: {verdict}" for text, verdict in rows if verdict)
+    return figure, f"The claims, each with its verdict in a coloured box. {said}."
+
+
 # ------------------------------------------------------------------ how claims are judged
 
 
 def recount() -> Finding:
     """Whether the networks have the printed parameters and FLOPs: nine figures of ten, at least."""
     met = [fits for row in recounted().values() for fits in (row.params_met, row.gflops_met)]
-    evidence = f"{sum(met)} of {len(met)} figures are met to the printed digit"
-    return Finding("supported" if sum(met) >= 0.9 * len(met) else "not supported", "all rows, counted", evidence)
+    evidence = f"{sum(met)} of {len(met)} figures are met to the printed digit; nine of ten were asked for"
+    return Finding("supported" if sum(met) >= 0.9 * len(met) else "contradicted", "all rows, counted", evidence)
 
 
 def cheaper_than_abn() -> Finding:
@@ -90,14 +125,17 @@ def cheaper_than_abn() -> Finding:
         f"{gam.parameters / 1e6:.2f} against {abn.parameters / 1e6:.2f} M parameters, {gam.macs / 1e9:.2f} against "
         f"{abn.macs / 1e9:.2f} G FLOPs"
     )
-    return Finding("supported" if cheaper else "not supported", "ResNet-18, counted", evidence)
+    return Finding("supported" if cheaper else "contradicted", "ResNet-18, counted", evidence)
 
 
 def groups_are_cheap() -> Finding:
     """Whether grouped convolutions prevent a notable increase: we call it notable from the double on."""
     plain, dense, grouped = (recounted()[1, "resnet50", name].parameters for name in ("none", "gam", "gam_gc"))
-    evidence = f"{grouped / plain:.1f} times the plain network's parameters, without groups {dense / plain:.1f} times"
-    return Finding("supported" if grouped < 2 * plain else "not supported", "ResNet-50, counted", evidence)
+    evidence = (
+        f"{grouped / plain:.1f} times the plain network's parameters, without groups {dense / plain:.1f}; notable: "
+        "from twice on"
+    )
+    return Finding("supported" if grouped < 2 * plain else "contradicted", "ResNet-50, counted", evidence)
 
 
 def sees_the_map(*sizes: int) -> Callable[[], Finding]:
@@ -117,7 +155,7 @@ def sees_the_map(*sizes: int) -> Callable[[], Finding]:
                 shares.append(100 * (gradient.abs().sum((0, 1)) > 0).float().mean().item())
         told = ", ".join(f"{n}: {a:.0f} and {b:.0f}%" for n, a, b in zip(sizes, shares[::2], shares[1::2], strict=True))
         evidence = f"side of the map: share of it that a gate in a corner and one in the middle depend on; {told}"
-        return Finding("supported" if min(shares) == 100 else "not supported", "one module, by gradients", evidence)
+        return Finding("supported" if min(shares) == 100 else "contradicted", "one module, by gradients", evidence)
 
     return judge
 
@@ -149,13 +187,13 @@ def verdict_on(difference: results.Summary) -> Verdict:
         return "not tested"
     if difference.high < 0:
         return "supported"
-    return "not supported" if difference.low > 0 else "can't say yet"
+    return "contradicted" if difference.low > 0 else "can't say yet"
 
 
 def solves_more(ours: str, others: Sequence[str], task: str) -> Callable[[], Finding]:
     """Whether the probe solves a puzzle more often with `ours`: with every seed, and with each of `others` with none.
 
-    Not supported: one of the others solves it with every seed, and ours with none. Where both solve it, or neither
+    Contradicted: one of the others solves it with every seed, and ours with none. Where both solve it, or neither
     does, and anywhere between, it can't be said: no error below 0 is left to gain, and two that guess err alike.
     """
 
@@ -172,10 +210,10 @@ def solves_more(ours: str, others: Sequence[str], task: str) -> Callable[[], Fin
 
 def verdict_on_counts(ours: tuple[int, int], theirs: tuple[int, int]) -> Verdict:
     """On "the first solves it more often", from (seeds that solve it, seeds) of both."""
-    if min(ours[1], theirs[1]) < MIN_SEEDS:
+    if min(ours[1], theirs[1]) < MIN_COUNTED:
         return "not tested"
     outcome = [("all" if won == seeds else "none" if won == 0 else "some") for won, seeds in (ours, theirs)]
-    return {("all", "none"): "supported", ("none", "all"): "not supported"}.get(tuple(outcome), "can't say yet")
+    return {("all", "none"): "supported", ("none", "all"): "contradicted"}.get(tuple(outcome), "can't say yet")
 
 
 def not_run(evidence: str) -> Callable[[], Finding]:
@@ -185,7 +223,7 @@ def not_run(evidence: str) -> Callable[[], Finding]:
 
 def weakest(verdicts: Sequence[Verdict]) -> Verdict:
     """Verdict on a claim with several comparisons: that of its weakest."""
-    order: list[Verdict] = ["not supported", "can't say yet", "not tested", "supported"]
+    order: list[Verdict] = ["contradicted", "can't say yet", "not tested", "supported"]
     return min(verdicts, key=order.index)
 
 

@@ -138,7 +138,7 @@ def draw_scores(scores: Mapping[str, tuple[Tensor, Tensor]], title: str) -> "Fig
             means = draws.mean(0)  # of each picture, over the draws
             axes.errorbar(float(means.mean()), row, xerr=float(_half(means)), fmt="o", color="#0072B2", capsize=3)
             if len(draws) > 1:
-                axes.plot(draws.mean(1), [row] * len(draws), "o", color="#D55E00", markersize=3, alpha=0.7)
+                axes.plot(draws.mean(1), [row] * len(draws), "o", color="#D55E00", markersize=3, alpha=0.7, zorder=3)
         axes.set(xlabel="mean probability of the label", title=better)
         axes.set_xlim(0, min(1.0, 1.05 * axes.get_xlim()[1]))
         axes.grid(alpha=0.3)

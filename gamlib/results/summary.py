@@ -45,8 +45,8 @@ def summarise(values: Sequence[float]) -> Summary:
 def paired_difference(runs: Sequence[Result], control: Sequence[Result]) -> Summary:
     """Top-1 error of `runs` minus that of `control`, in points, seed by seed: below 0 where `runs` are better.
 
-    Networks of one seed start from one backbone and see the images in one order, so a difference within a seed is
-    freer of chance than one between means.
+    Networks of one seed start from one backbone and see the images in one order: where that moves both errors alike, it
+    drops out.
 
     Args:
         runs: of one network, one a seed.

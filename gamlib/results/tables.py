@@ -1,6 +1,7 @@
 """Runs as Markdown tables."""
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 
 from gamlib._checks import unknown_name
@@ -15,12 +16,17 @@ def table(runs: Sequence[Result]) -> str:
     Errors are those of the last epoch on the test images. For photographs: of one seed, or mean ± standard deviation
     of several. For puzzles, where a network solves the task or does not: of one seed, or the median and the range of
     several; how many solve it (end below SOLVED % error); of those, the median of the first epoch below it; and the
-    least error that is possible without the cue.
+    least error that is possible without the cue. Where two networks have one label, each says its reduction.
     """
     on_photographs, on_puzzles = [], []
-    for group in groups(runs):
+    found = groups(runs)
+    names = Counter((group[0].data, group[0].network["name"], group[0].label) for group in found)
+    for group in found:
         first = group[0]
-        cells = [first.data, str(first.network["name"]), first.label, f"{first.parameters:,}"]
+        reduction = first.network.get("attention_options", {}).get("reduction")
+        is_shared = reduction is not None and names[first.data, first.network["name"], first.label] > 1
+        label = f"{first.label}, r = {reduction}" if is_shared else first.label
+        cells = [first.data, str(first.network["name"]), label, f"{first.parameters:,}"]
         errors = [run.top1_error for run in group]
         if task := puzzle_task(first.data):
             solved = [run for run in group if run.top1_error < SOLVED]
