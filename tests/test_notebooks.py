@@ -305,10 +305,9 @@ def test_the_loop_of_notebook_09_is_the_trainers_with_its_switches_off():
     assert all(torch.equal(a, b) for a, b in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True))
 
 
-def commands(path: Path) -> list[str]:
-    """Each `gamlib ...` in the shell blocks of a notebook, whoever starts it: torchrun, tmux, docker, SLURM."""
-    blocks = re.findall(r"```bash\n(.*?)```", "\n".join(map(source, read(path)["cells"])), flags=re.S)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+def commands(text: str) -> list[str]:
+    """Each `gamlib ...` in the shell blocks of a text, whoever starts it: torchrun, tmux, docker, SLURM."""
+    lines = "\n".join(re.findall(r"```bash\n(.*?)```", text, flags=re.S)).replace("\\\n", " ").splitlines()
     found = [
         re.search(r"(?:-m )?gamlib ((?:train|resize|doctor|evaluate|compare|results|paper)\b[^\"#]*)", line)
         for line in lines
@@ -318,10 +317,16 @@ def commands(path: Path) -> list[str]:
 
 @every_notebook
 def test_commands_in_shell_blocks_are_commands(path):
-    for command in commands(path):
+    for command in commands("\n".join(map(source, read(path)["cells"]))):
         assert cli.parser().parse_args(shlex.split(command)).command == command.split()[0]
 
 
-def test_notebook_10_has_all_kinds_of_them():
-    (path,) = [path for path in NOTEBOOKS if path.stem.startswith("10")]
-    assert len(commands(path)) >= 7
+def test_readmes_commands_are_commands():
+    """Of whoever starts them: torchrun, tmux, docker and SLURM among them."""
+    text = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    found = commands(text)
+    assert len(found) >= 8
+    assert all(starter in text for starter in ("\ntmux new", "\ndocker run", "\nsrun torchrun", "\ntorchrun --nnodes"))
+    for command in found:
+        if not command.endswith("..."):
+            assert cli.parser().parse_args(shlex.split(command)).command == command.split()[0]

@@ -93,7 +93,7 @@ def board() -> tuple["Figure", str]:
         for claim, finding in judged():
             if part == (claim.where if claim.where in (PHOTOGRAPHS, PUZZLES) else PAPER):
                 rows.append((claim.text, finding.verdict))
-    figure = Figure(figsize=(8.5, 0.29 * len(rows)), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(8.5, 0.29 * len(rows)), dpi=70, layout="constrained", facecolor="white")
     panel = figure.subplots()
     panel.set(xlim=(0, 8.5), ylim=(len(rows), 0))
     panel.axis("off")
