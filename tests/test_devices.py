@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from gamlib import _device, cli, doctor, explain, results
 from gamlib._device import has_kernels
+from gamlib._paths import recorded
 from gamlib.course.faithfulness import deletion
 from gamlib.data import imagenet
 from gamlib.training import Speed, distributed, evaluate, evaluator, fit, forecast, memory, metrics
@@ -164,11 +165,16 @@ def test_pictures_are_brought_to_where_the_network_is():
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps", "xpu"])
-def test_a_device_that_is_not_here_is_refused_in_a_sentence(name, tiny_data, monkeypatch, capsys):  # noqa: F811
+def test_a_device_that_is_not_here_is_refused_at_once(name, tiny_data, monkeypatch, capsys, tmp_path):  # noqa: F811
     with pytest.raises(ValueError, match=f"device '{name}' is not here, .*; here: cpu"):
         fit(probe(), tiny_data, TINY, speed=Speed(device=name))
-    assert cli.run(["train", "--device", name]) == 2
-    assert f"device '{name}' is not here" in capsys.readouterr().err
+    monkeypatch.setattr("gamlib.data.load", lambda *_, **__: pytest.fail("before data is read"))
+    out = tmp_path / "out"
+    trained = recorded("zoo") / "puzzles-joint-probe-gam.safetensors"
+    for command in (["train", "--out", str(out)], ["compare", "--out", str(out)], ["evaluate", str(trained)]):
+        assert cli.run([*command, "--device", name]) == 2
+        assert f"device '{name}' is not here" in capsys.readouterr().err
+    assert not out.exists()
     monkeypatch.setitem(_device.DEVICES, name, lambda: True)
     assert _device.device_of(name).type == name
 

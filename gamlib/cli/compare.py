@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.model is None and len({known(each).model for each in names}) > 1:
         raise UsageError("these data sets have different default networks; choose one for all with --model")
     model = arguments.model or known(names[0]).model
-    recipe = shared.chosen_recipe(arguments, names[0], model)
+    recipe, speed = shared.chosen_recipe(arguments, names[0], model), shared.chosen_speed(arguments)
     for seed in arguments.seeds:
         usable(check_seed, seed)
     others = [arguments.control] if arguments.control else []
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.control,
         arguments.stem,
         resume=arguments.resume,
-        speed=shared.chosen_speed(arguments),
+        speed=speed,
         save_every=arguments.save_every,
     )
     print(results.table(runs))

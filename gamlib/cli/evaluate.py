@@ -31,6 +31,7 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print test loss and errors."""
+    speed = shared.chosen_speed(arguments)
     model, trained_on, classes = load(arguments.checkpoint)
     known = data.list_datasets()
     photographs = "imagenet@112" if trained_on.endswith("@112") else "imagenet"
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments, arguments.data or (trained_on if trained_on in known else photographs), True
     )
     check_classes(classes, dataset)
-    tested = usable(evaluate, model, dataset, shared.chosen_speed(arguments))
+    tested = usable(evaluate, model, dataset, speed)
     print(f"{model.spec['name']} + {model.spec['attention']} on {dataset.test_count:,} test images of {dataset.name}:")
     print(
         f"top-1 error {tested['test_top1_error']:.2f}%, top-5 error {tested['test_top5_error']:.2f}%, "

@@ -10,6 +10,7 @@ import torch
 
 from gamlib import data
 from gamlib._checks import unknown_name
+from gamlib._device import device_of
 from gamlib.attention import list_attention, variant
 from gamlib.data import Data
 from gamlib.data.imagenet import BAD_IMAGES, ImageFolders
@@ -220,8 +221,9 @@ def check_reduction(reduction: int | None, attentions: Sequence[str]) -> None:
 
 
 def chosen_speed(arguments: argparse.Namespace) -> Speed:
-    """The switches."""
+    """The switches. Raises UsageError for a device that is not here, before data is read and folders are made."""
     names = [field.name for field in dataclasses.fields(Speed)]
+    usable(device_of, arguments.device)
     return Speed(**{name: getattr(arguments, name) for name in names if hasattr(arguments, name)})
 
 

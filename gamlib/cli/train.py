@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"recipe    {recipe.name}: {recipe.epochs} epochs of {steps:,} steps, batch {recipe.batch_size}{among}")
     share = -(-min(recipe.batch_size, dataset.train_count) // processes)
     in_memory = -(-share // recipe.micro_batches(share))
-    device = usable(device_of, speed.device)
+    device = device_of(speed.device)
     print(f"memory    {memory.advice(model, dataset.image_shape, in_memory, speed.resolve(device), device)}")
     if recipe.milestones and max(recipe.milestones) >= recipe.epochs:
         print(f"note      the learning rate drops after epochs {recipe.milestones}; not all of them come")
