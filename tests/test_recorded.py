@@ -258,6 +258,10 @@ def test_what_notebooks_09_and_11_say_of_runs_on_cifar100():
     assert added == {"bam": 2606, "gam": 403_788}
     assert statistics.stdev(run.top1_error for run in laptop["none"]) == pytest.approx(0.5, abs=0.02)
 
+    half = results.paired_difference(grouped("cifar100-resnet20-parts")["gam-spatialFalse"], laptop["none"])
+    assert half.n == 3
+    assert -1.3 < half.low < 0 < half.high, "the channel half can't be told from the plain network"
+
     def gaps(runs):
         return [run.top1_error - run.curves[-1]["train_top1_error"] for run in runs]
 
