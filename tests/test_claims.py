@@ -72,7 +72,7 @@ def test_the_verdict_on_errors(monkeypatch, gam, others, verdict):
     )
     finding = claims.lower_error("gam", ["none", *(["se"] if "se" in others else [])], ["one", "two"])()
     assert finding.verdict == verdict, finding.evidence
-    assert finding.scale == "resnet20, cifar100, 12 epochs"
+    assert finding.scale == ("resnet20, cifar100, 12 epochs" if others else "no run")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_what_the_recorded_puzzles_say():
         ("GAM solves joint more often than a plain network of its size.", "supported"),
         ("Channel attention alone solves joint more often than none.", "can't say yet"),
         ("Spatial attention alone solves joint more often than none.", "supported"),
-        ("Both solve joint more often than either alone.", "can't say yet"),
+        ("Both halves together solve joint more often than either alone.", "can't say yet"),
     ]
     first = found["GAM solves joint more often than all that pool."].evidence
     assert first == "solved by gam: 5 of 5, se: 0 of 5, bam: 5 of 5, cbam: 3 of 5, tam: 5 of 5"

@@ -48,8 +48,8 @@ def test_train_writes_everything_and_goes_on(capsys, tmp_path):
     out = capsys.readouterr().out
     assert "network   probe + se: 39,402 parameters, 9.7 million MACs" in out
     assert "data      puzzles-joint: 1,000 training and 500 test images" in out
-    assert "recipe    puzzles: 1 epochs of 2 steps, batch 500" in out
-    assert re.search(r"forecast  [\d,]+ ms a step, about \d+ \w+ in all, \d+\.\d GB of memory", out)
+    assert "recipe    puzzles: 1 epoch of 2 steps, batch 500" in out
+    assert re.search(r"forecast  [\d,]+ ms per step, about \d+ \w+ in all, \d+\.\d GB of memory", out)
     assert "| puzzles-joint | probe | se | 39,402 |" in out
     assert "61.65" in out  # the error that is possible without the cue
     names = {path.name for path in (tmp_path / "run").iterdir()}

@@ -55,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     among = "" if processes == 1 else f", {processes} processes"
     print(f"network   {model_name} + {label}: {count_parameters(model):,} parameters, {macs:,.1f} million MACs")
     print(f"data      {dataset.name}: {dataset.train_count:,} training and {dataset.test_count:,} test images")
-    print(f"recipe    {recipe.name}: {recipe.epochs} epochs of {steps:,} steps, batch {recipe.batch_size}{among}")
+    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
+    print(f"recipe    {recipe.name}: {epochs} of {steps:,} steps, batch {recipe.batch_size}{among}")
     share = -(-min(recipe.batch_size, dataset.train_count) // processes)
     in_memory = -(-share // recipe.micro_batches(share))
     device = device_of(speed.device)

@@ -29,7 +29,7 @@ class Forecast:
 
     def __str__(self) -> str:
         memory = "" if self.memory is None else f", {self.memory / 1e9:.1f} GB of memory"
-        return f"{1000 * self.step_seconds:,.0f} ms a step, about {duration(self.seconds)} in all{memory}"
+        return f"{1000 * self.step_seconds:,.0f} ms per step, about {duration(self.seconds)} in all{memory}"
 
 
 def forecast(model: nn.Module, data: Data, recipe: Recipe, speed: Speed) -> Forecast:

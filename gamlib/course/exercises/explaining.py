@@ -40,14 +40,14 @@ EXERCISES = {
     "explain.grad_cam": Exercise(
         grad_cam,
         lambda: [Trial((drawn(*shape), centred(*shape) + 0.1)) for shape in SHAPES],
-        "One weight a channel: Grad-CAM asks each channel how much it matters, and never a single place.",
+        "One weight per channel: Grad-CAM asks each channel how much it matters, and never a single place.",
         (
             Mistake(
                 "The ReLU is missing: what speaks against the class belongs to 0.",
                 lambda f, g: (g.mean((2, 3), keepdim=True) * f).sum(1),
             ),
             Mistake(
-                "You multiplied each place by its own gradient. Grad-CAM takes one weight a channel, the mean of its "
+                "You multiplied each place by its own gradient. Grad-CAM takes one weight per channel, the mean of its "
                 "gradients. (Yours has a name, too: HiResCAM.)",
                 lambda f, g: F.relu((g * f).sum(1)),
             ),

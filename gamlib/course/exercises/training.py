@@ -129,7 +129,7 @@ EXERCISES = {
     "training.paired_interval": Exercise(
         paired_interval,
         paired_trials,
-        "What a seed does to both networks alike has dropped out of each difference.",
+        "Whatever a seed does to both networks alike has dropped out of each difference.",
         (
             Mistake(
                 "You took the spread of each side by itself; take the differences first, seed by seed, then their "
