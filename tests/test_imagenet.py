@@ -405,7 +405,7 @@ def test_command_line_from_class_folders_at_224(network, root, tmp_path, capsys)
     out = capsys.readouterr().out
     assert f"network   resnet18 + {network}" in out
     assert "data      photos-photos: 18 training and 6 test images" in out
-    assert "recipe    paper-imagenet: 1 epochs of 3 steps, batch 6" in out
+    assert "recipe    paper-imagenet: 1 epoch of 3 steps, batch 6" in out
     (run,) = results.read(tmp_path / "run" / "result.json")
     assert run.network["num_classes"] == 3
     assert main(["evaluate", str(tmp_path / "run"), "--root", str(root)]) == 0
