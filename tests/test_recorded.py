@@ -263,7 +263,7 @@ def test_what_notebooks_09_and_11_say_of_runs_on_cifar100():
     assert -1.3 < half.low < 0 < half.high, "the channel half can't be told from the plain network"
     scaled = results.paired_difference(grouped("cifar100-resnet20-parts")["scaled"], laptop["none"])
     assert scaled.n >= 2
-    assert 0 < scaled.low
+    assert scaled.low > 0
     assert 3.5 < scaled.mean < 4.5, "some four points more"
 
     def gaps(runs):
