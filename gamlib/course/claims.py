@@ -69,14 +69,13 @@ def judged() -> Iterator[tuple[Claim, Finding]]:
 
 def table() -> str:
     """The claims as three Markdown tables: the paper's, ours about photographs, and what the puzzles say."""
-    parts: dict[str, list[list[str]]] = {PAPER: [], PHOTOGRAPHS: [], PUZZLES: []}
-    for claim, finding in judged():
-        own = claim.where in parts
-        cells = [claim.text, f"**{finding.verdict}**", finding.scale, finding.evidence]
-        parts[claim.where if own else PAPER].append(cells if own else [claim.where, *cells])
     tables = []
-    for part, rows in parts.items():
-        headings = ["claim", "verdict", "at what scale", "evidence"]
+    for part, found in _by_part().items():
+        headings, rows = ["claim", "verdict", "at what scale", "evidence"], []
+        for claim, finding in found:
+            rows.append([claim.text, f"**{finding.verdict}**", finding.scale, finding.evidence])
+            if part == PAPER:
+                rows[-1].insert(0, claim.where)
         headings = ["place", *headings] if part == PAPER else headings
         lines = [headings, ["---"] * len(headings), *rows]
         tables.append(f"**{part}**\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines))
@@ -88,11 +87,8 @@ def board() -> tuple["Figure", str]:
     from matplotlib.figure import Figure
 
     rows: list[tuple[str, Verdict | None]] = []
-    for part in (PAPER, PHOTOGRAPHS, PUZZLES):
-        rows.append((part, None))
-        for claim, finding in judged():
-            if part == (claim.where if claim.where in (PHOTOGRAPHS, PUZZLES) else PAPER):
-                rows.append((claim.text, finding.verdict))
+    for part, found in _by_part().items():
+        rows += [(part, None), *((claim.text, finding.verdict) for claim, finding in found)]
     figure = Figure(figsize=(8.5, 0.29 * len(rows)), dpi=70, layout="constrained", facecolor="white")
     panel = figure.subplots()
     panel.set(xlim=(0, 8.5), ylim=(len(rows), 0))
@@ -105,6 +101,14 @@ def board() -> tuple["Figure", str]:
             panel.text(0.75, y + 0.5, f"{verdict:^15}", va="center", ha="center", fontsize=10.5, bbox=box)
     said = "; ".join(f"{text.rstrip('.')}: {verdict}" for text, verdict in rows if verdict)
     return figure, f"The claims, each with its verdict in a coloured box. {said}."
+
+
+def _by_part() -> dict[str, list[tuple[Claim, Finding]]]:
+    """All claims with their findings: the paper's, ours about photographs, and the puzzles'."""
+    parts: dict[str, list[tuple[Claim, Finding]]] = {PAPER: [], PHOTOGRAPHS: [], PUZZLES: []}
+    for claim, finding in judged():
+        parts[claim.where if claim.where in parts else PAPER].append((claim, finding))
+    return parts
 
 
 # ------------------------------------------------------------------ how claims are judged
